@@ -1,0 +1,1 @@
+"""One case in, one case out: nothing to learn, no batch."""
