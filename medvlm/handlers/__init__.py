@@ -1,0 +1,1 @@
+"""Thin adapters between Ignite engines and metrics, TensorBoard, checkpoints and result files."""

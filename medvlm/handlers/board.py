@@ -1,0 +1,204 @@
+"""TensorBoard: what a training run is doing, term by term and component by component."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingBoard:
+    """Write loss terms, learning rates, gradient norms and validation metrics of a trainer to TensorBoard.
+
+    Args:
+        log_dir: folder of the event files.
+        loss: the loss module; its ``terms`` after a step are logged one by one.
+        optimizer: its parameter groups give one learning rate each, under the group's ``name``.
+        network: its children give one gradient norm each.
+        evaluator: engine whose metrics are logged after each of its runs, at the trainer's epoch.
+        every: steps between two entries.
+        hparams: plain hyperparameters; written with the best metric when training completes (the HParams page).
+    """
+
+    def __init__(
+        self,
+        log_dir: str,
+        loss: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        network: torch.nn.Module,
+        evaluator: Engine | None = None,
+        every: int = 1,
+        hparams: Mapping[str, Any] | None = None,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1, got {every}; it counts steps between two entries.")
+        self.log_dir, self.loss, self.optimizer, self.network = log_dir, loss, optimizer, network
+        self.evaluator, self.every, self.hparams = evaluator, every, dict(hparams or {})
+        self._writer: SummaryWriter | None = None
+        self._norms: dict[str, float] = {}
+
+    @property
+    def writer(self) -> SummaryWriter:
+        """The event file; made when first used, so that construction writes nothing."""
+        if self._writer is None:
+            self._writer = SummaryWriter(self.log_dir)
+        return self._writer
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.measure_gradients)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.log_step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
+        engine.add_event_handler(Events.COMPLETED, self.close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.close_and_raise)
+
+    def measure_gradients(self, engine: Engine) -> None:
+        """Note each component's gradient norm while the gradients are there."""
+        if engine.state.iteration % self.every:
+            return
+        network = getattr(self.network, "module", self.network)
+        for name, child in network.named_children():
+            grads = [p.grad.norm() for p in child.parameters() if p.grad is not None]
+            if grads:
+                self._norms[name] = float(torch.stack(grads).norm())
+
+    def log_step(self, engine: Engine) -> None:
+        """Write one step's loss terms, learning rates and gradient norms."""
+        step = engine.state.iteration
+        if step % self.every:
+            return
+        self.writer.add_scalar("loss/total", float(engine.state.output["loss"]), step)
+        for name, value in getattr(self.loss, "terms", {}).items():
+            self.writer.add_scalar(f"loss/{name}", float(value), step)
+        for number, group in enumerate(self.optimizer.param_groups):
+            self.writer.add_scalar(f"learning_rate/{group.get('name', number)}", group["lr"], step)
+        for name, value in self._norms.items():
+            self.writer.add_scalar(f"gradient_norm/{name}", value, step)
+
+    def log_epoch(self, engine: Engine) -> None:
+        """Write the evaluator's metrics at the trainer's epoch."""
+        if self.evaluator is None:
+            return
+        for name, value in self.evaluator.state.metrics.items():
+            self.writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
+
+    def close(self, engine: Engine) -> None:
+        """Write the HParams page and close the file."""
+        if self.hparams:
+            plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in self.hparams.items()}
+            best = getattr(getattr(self.evaluator, "state", None), "best_metric", -1)
+            self.writer.add_hparams(plain, {"hparam/best_key_metric": float(best)}, run_name="hparams")
+        self.writer.close()
+        self._writer = None
+
+    def close_and_raise(self, engine: Engine, error: Exception) -> None:
+        """Keep what was logged, and let the error go on."""
+        self.writer.close()
+        raise error
+
+
+class EpochProgress:
+    """A progress bar an epoch with the running loss, and one log line when it ends.
+
+    Args:
+        title: what is being trained.
+        evaluator: its metrics join the line.
+        enabled: ``False`` keeps the line and drops the bar.
+    """
+
+    def __init__(self, title: str = "train", evaluator: Engine | None = None, enabled: bool = True) -> None:
+        self.title, self.evaluator, self.enabled = title, evaluator, enabled
+        self._bar: tqdm | None = None
+        self._losses: list[float] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.end)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.stop_and_raise)
+
+    def start(self, engine: Engine) -> None:
+        """Open the epoch's bar."""
+        text = f"{self.title} {engine.state.epoch}/{engine.state.max_epochs}"
+        self._bar = tqdm(total=engine.state.epoch_length, desc=text, disable=not self.enabled, leave=False)
+        self._losses = []
+
+    def step(self, engine: Engine) -> None:
+        """Advance by one step."""
+        self._losses.append(float(engine.state.output["loss"]))
+        if not math.isfinite(self._losses[-1]):
+            raise FloatingPointError(
+                f"the loss is {self._losses[-1]} at step {engine.state.iteration}; lower the learning rate, "
+                "or look for bad images with `python -m medvlm doctor`."
+            )
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{self._losses[-1]:.3f}", refresh=False)
+            self._bar.update()
+
+    def end(self, engine: Engine) -> None:
+        """Close the bar and log the epoch."""
+        self._close()
+        metrics = self.evaluator.state.metrics if self.evaluator is not None else {}
+        words = [f"{name} {value:.3f}" for name, value in metrics.items()]
+        mean = sum(self._losses) / max(1, len(self._losses))
+        logger.info("%s epoch %d/%d: loss %.4f %s", self.title, engine.state.epoch, engine.state.max_epochs, mean,
+                    " ".join(words))
+
+    def stop_and_raise(self, engine: Engine, error: Exception) -> None:
+        """Close the bar before the error's words."""
+        self._close()
+        raise error
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class ImagePanels:
+    """Write validation pictures (input, truth, prediction, class activation) to TensorBoard.
+
+    Args:
+        board: the training board whose file is used.
+        trainer: engine whose epoch numbers the entries.
+        panel: ``panel(image, truth=, pred=, title=) -> (H, W, 3) uint8``, as ``medvlm.visualize.panels.panel_array``.
+        cam: ``cam(case) -> map of the image's shape`` or ``None``.
+        count: pictures an epoch.
+        every: epochs between two sets.
+    """
+
+    def __init__(self, board: TrainingBoard, panel: Any, cam: Any = None, count: int = 4, every: int = 1) -> None:
+        self.board, self.panel, self.cam, self.count, self.every = board, panel, cam, count, every
+        self._epoch = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.draw)
+
+    def begin(self, engine: Engine) -> None:
+        """Count the evaluator's runs; each is one of the trainer's validations."""
+        self._epoch += 1
+
+    def draw(self, engine: Engine) -> None:
+        """Draw the first cases of the run."""
+        from medvlm.handlers.case_fields import case_fields
+
+        first = engine.state.iteration - 1
+        if first >= self.count or (self._epoch - 1) % self.every:
+            return
+        cases: Sequence[dict[str, Any]] = case_fields(engine.state)
+        for number, case in enumerate(cases):
+            image = self.panel(case, self.cam(case, engine) if self.cam is not None else None)
+            tag = f"validation/{first + number:02d}"
+            self.board.writer.add_image(tag, image, self._epoch, dataformats="HWC")

@@ -1,0 +1,160 @@
+"""Checkpoints that are replaced atomically, and resuming from them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+logger = logging.getLogger(__name__)
+
+
+def save_atomically(state: Any, path: str | Path) -> Path:
+    """Write ``torch.save(state)`` beside ``path`` and rename it into place.
+
+    A process killed at any moment leaves the old file or the new one, never a part of one.
+
+    Raises:
+        OSError: when the folder cannot be written; names the folder, and no temporary file stays behind.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write the checkpoint {path}: {error.strerror}; free the disk or choose another --ckpt_dir",
+        ) from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+    return path
+
+
+def unwrapped(network: torch.nn.Module) -> torch.nn.Module:
+    """The network inside ``DistributedDataParallel``, or the network itself."""
+    return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
+
+
+class TrainingCheckpoint:
+    """Keep the best weights and the full state of a training run, one file each, replaced atomically.
+
+    Args:
+        folder: where the files go.
+        network: its ``state_dict`` is the weights file: plain, loads with ``weights_only=True``.
+        state: further objects with ``state_dict``/``load_state_dict`` (optimizer, scheduler, loss) kept for resuming.
+        weights_name: file of the weights.
+        state_name: file of the full state, written after every epoch; removed once the run has ended well.
+        evaluator: engine whose key metric says which weights are best; without it the last epoch's are kept.
+        resume: go on from the full state where it exists.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        network: torch.nn.Module,
+        state: Mapping[str, Any],
+        weights_name: str = "model.pt",
+        state_name: str = "training_state.pt",
+        evaluator: Engine | None = None,
+        resume: bool = True,
+    ) -> None:
+        self.folder, self.network, self.state = Path(folder), network, dict(state)
+        self.weights, self.full = self.folder / weights_name, self.folder / state_name
+        self.evaluator, self.resume = evaluator, resume
+        self.best: float | None = None
+        self.best_weights: dict[str, torch.Tensor] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Resume when the run starts, save after each epoch (after validation), finish when it completes."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def load(self, engine: Engine) -> None:
+        """Restore network, state and counters from the full state, if it is there and resuming is wanted."""
+        if not (self.resume and self.full.is_file()):
+            return
+        try:
+            saved = torch.load(self.full, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise RuntimeError(
+                f"{self.full} is not a readable training state ({error}); delete it or set --resume False."
+            ) from error
+        mine, theirs = {"network", "engine", *self.state}, set(saved) - {"best", "best_weights", "evaluator"}
+        if mine != theirs:
+            raise RuntimeError(
+                f"{self.full} holds {sorted(theirs)}, this run needs {sorted(mine)}; "
+                "it belongs to another configuration: delete it or set --resume False."
+            )
+        try:
+            unwrapped(self.network).load_state_dict(saved["network"])
+            for name, thing in self.state.items():
+                thing.load_state_dict(saved[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise RuntimeError(
+                f"{self.full} does not fit this network or optimizer: {error}; delete it or set --resume False."
+            ) from error
+        epoch = saved["engine"]["epoch"]
+        if engine.state.max_epochs is not None and epoch >= engine.state.max_epochs:
+            logger.info("%s already holds epoch %d of %d: nothing left to train", self.full, epoch,
+                        engine.state.max_epochs)
+        engine.state.epoch, engine.state.iteration = epoch, saved["engine"]["iteration"]
+        self.best, self.best_weights = saved["best"], saved["best_weights"]
+        if self.evaluator is not None and saved["evaluator"]:
+            for name, value in saved["evaluator"].items():
+                setattr(self.evaluator.state, name, value)
+        logger.info("resumed after epoch %d from %s", epoch, self.full)
+
+    def save(self, engine: Engine) -> None:
+        """Write the weights if they are the best so far, then the full state."""
+        score = self._score()
+        network = unwrapped(self.network).state_dict()
+        if score is None or self.best is None or score > self.best:
+            self.best = score
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in network.items()}
+            save_atomically(self.best_weights, self.weights)
+        save_atomically(
+            {
+                "network": network,
+                "engine": {"epoch": engine.state.epoch, "iteration": engine.state.iteration},
+                "best": self.best,
+                "best_weights": self.best_weights,
+                "evaluator": self._evaluator_state(),
+                **{name: thing.state_dict() for name, thing in self.state.items()},
+            },
+            self.full,
+        )
+
+    def finish(self, engine: Engine) -> None:
+        """Remove the full state of a run that has ended; the weights file is its result."""
+        if engine.state.epoch >= (engine.state.max_epochs or 0) or engine.should_terminate:
+            self.full.unlink(missing_ok=True)
+
+    def _score(self) -> float | None:
+        if self.evaluator is None or self.evaluator.state.key_metric_name is None:
+            return None
+        value = self.evaluator.state.metrics.get(self.evaluator.state.key_metric_name)
+        return None if value is None else float(value)
+
+    def _evaluator_state(self) -> dict[str, Any]:
+        if self.evaluator is None:
+            return {}
+        state = self.evaluator.state
+        return {"best_metric": float(state.best_metric), "best_metric_epoch": int(state.best_metric_epoch)}
