@@ -1,0 +1,1 @@
+"""Scores of segmentation and classification, with their policies and intervals stated; numpy only, no networks."""
