@@ -79,7 +79,9 @@ def precision_recall_curve(classification: Mapping[str, Any] | None) -> Figure |
         prevalence = as_number(classification.get("prevalence"))
         if prevalence is not None:
             axes.axhline(prevalence, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
-            place = {"va": "bottom", "y": prevalence + 0.01} if prevalence < 0.9 else {"va": "top", "y": prevalence - 0.01}
+            place = (
+                {"va": "bottom", "y": prevalence + 0.01} if prevalence < 0.9 else {"va": "top", "y": prevalence - 0.01}
+            )
             axes.text(0.99, s=f"prevalence {rate(prevalence)}", ha="right", fontsize=8, **place)
         axes.step(*curve, where="post", color=BLUE)
         area = _metric(classification, "pr_auc")
@@ -118,7 +120,9 @@ def reliability_diagram(classification: Mapping[str, Any] | None) -> Figure | No
     return figure
 
 
-def confusion_matrix(classification: Mapping[str, Any] | None, names: Sequence[str] = ("no tumour", "tumour")) -> Figure | None:
+def confusion_matrix(
+    classification: Mapping[str, Any] | None, names: Sequence[str] = ("no tumour", "tumour")
+) -> Figure | None:
     """Draw the four counts, shaded by the share of their true class."""
     counts = (classification or {}).get("confusion") or {}
     numbers = {key: as_number(counts.get(key)) for key in ("tn", "fp", "fn", "tp")}
@@ -135,9 +139,24 @@ def confusion_matrix(classification: Mapping[str, Any] | None, names: Sequence[s
                 box = {"facecolor": colour, "edgecolor": FAINT, "linewidth": 0.6}
                 axes.add_patch(_rectangle(column, row, alpha=0.05 + 0.4 * shares[row, column], **box))
                 share = f"{100 * shares[row, column]:.0f}% of row" if totals[row, 0] else "no such case"
-                axes.text(column, row - 0.06, f"{table[row, column]:.0f}", ha="center", va="center", fontsize=16, weight="bold")
+                axes.text(
+                    column,
+                    row - 0.06,
+                    f"{table[row, column]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=16,
+                    weight="bold",
+                )
                 axes.text(column, row + 0.2, share, ha="center", va="center", fontsize=8)
-        axes.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5), aspect="equal", title="Confusion matrix", xlabel="Predicted", ylabel="True")
+        axes.set(
+            xlim=(-0.5, 1.5),
+            ylim=(1.5, -0.5),
+            aspect="equal",
+            title="Confusion matrix",
+            xlabel="Predicted",
+            ylabel="True",
+        )
         axes.set_xticks([0, 1], names)
         axes.set_yticks([0, 1], names, rotation=90, va="center")
         axes.tick_params(length=0)
@@ -171,7 +190,9 @@ def agreement_scatter(
     for row in rows:
         volume, probability = as_number(row.get(f"pred_volume_ml_{region}")), as_number(row.get("probability"))
         if volume is not None and probability is not None:
-            points.append((volume, probability, as_number(row.get("tumour")), str(row.get("case_id")) in set(disagreeing)))
+            points.append(
+                (volume, probability, as_number(row.get("tumour")), str(row.get("case_id")) in set(disagreeing))
+            )
     if not points:
         return None
     with house_style():
@@ -181,7 +202,12 @@ def agreement_scatter(
             chosen = [(v, p) for v, p, t, _ in points if t == value]
             if chosen:
                 style = {"s": 26, "color": colour, "marker": marker, "alpha": 0.7, "linewidth": 0, "clip_on": False}
-                axes.scatter(*zip(*chosen, strict=True), label=f"{name} (n = {len(chosen)})", rasterized=len(chosen) > 3000, **style)
+                axes.scatter(
+                    *zip(*chosen, strict=True),
+                    label=f"{name} (n = {len(chosen)})",
+                    rasterized=len(chosen) > 3000,
+                    **style,
+                )
         ringed = [(v, p) for v, p, _, odd in points if odd]
         if ringed:
             style = {"s": 90, "facecolor": "none", "edgecolor": INK, "linewidth": 1.1, "clip_on": False}
@@ -194,7 +220,11 @@ def agreement_scatter(
         axes.set_xscale("symlog", linthresh=max(min(1.0, linear), 0.01), linscale=0.5)
         axes.set(xlim=(0, max([*positive, 1.0]) * 1.4), ylim=(-0.03, 1.03))
         axes.xaxis.set_major_formatter(lambda value, _: quantity(value))
-        axes.set(xlabel=f"Predicted {region} volume (mL, log scale)", ylabel="Tumour probability", title="Agreement of the two heads")
+        axes.set(
+            xlabel=f"Predicted {region} volume (mL, log scale)",
+            ylabel="Tumour probability",
+            title="Agreement of the two heads",
+        )
         axes.grid(True)
         figure.legend(loc="outside right upper")
     return figure

@@ -23,7 +23,12 @@ def shorten(text: Any, width: int = LABEL_WIDTH) -> str:
 
 
 def forest(
-    lines: Sequence[tuple[str, Estimate]], title: str, x_label: str, reference: float | None = None, write=rate, limits=None
+    lines: Sequence[tuple[str, Estimate]],
+    title: str,
+    x_label: str,
+    reference: float | None = None,
+    write=rate,
+    limits=None,
 ) -> Figure | None:
     """Draw a labelled estimate a line, from top to bottom.
 
@@ -64,7 +69,11 @@ def forest(
 
 
 def source_forest(
-    by_source: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, str], title: str, x_label: str, overall: Mapping[str, Any] | None = None
+    by_source: Mapping[str, Mapping[str, Any]],
+    metrics: Mapping[str, str],
+    title: str,
+    x_label: str,
+    overall: Mapping[str, Any] | None = None,
 ) -> Figure | None:
     """Draw several metrics of every source side by side, one panel of the figure a metric.
 
@@ -75,12 +84,16 @@ def source_forest(
         x_label: label of every axis.
         overall: the same metrics over all sources, drawn on top.
     """
-    entries = ([("all sources", overall)] if overall else []) + [(str(s), m or {}) for s, m in sorted(by_source.items())]
+    entries = ([("all sources", overall)] if overall else []) + [
+        (str(s), m or {}) for s, m in sorted(by_source.items())
+    ]
     shown = [m for m in metrics if any(as_estimate(values.get(m)).value is not None for _, values in entries)]
     if not shown or not by_source:
         return None
     with house_style():
-        figure, panels = new_figure(2.4 + 2.2 * len(shown), 1.15 + 0.3 * len(entries), len(shown), sharey=True, sharex=True)
+        figure, panels = new_figure(
+            2.4 + 2.2 * len(shown), 1.15 + 0.3 * len(entries), len(shown), sharey=True, sharex=True
+        )
         for position, (axes, metric) in enumerate(zip(panels, shown, strict=True)):
             for index, (_, values) in enumerate(entries):
                 estimate = as_estimate(values.get(metric))

@@ -44,7 +44,14 @@ def score_by_source(
             colour = SEQUENCE[index % len(SEQUENCE)]
             _box(axes, index, flat)
             heights = index + scatter.uniform(-0.16, 0.16, len(flat))
-            style = {"s": 16, "alpha": 0.65, "linewidth": 0, "clip_on": False, "zorder": 3, "marker": MARKERS[index % len(MARKERS)]}
+            style = {
+                "s": 16,
+                "alpha": 0.65,
+                "linewidth": 0,
+                "clip_on": False,
+                "zorder": 3,
+                "marker": MARKERS[index % len(MARKERS)],
+            }
             axes.scatter(flat, heights, color=colour, rasterized=len(flat) > 3000, **style)
         names = [f"{shorten(name, 24)} (n = {len(values)})" for name, values in groups.items()]
         axes.set_yticks(range(len(groups)), names)
@@ -81,7 +88,9 @@ def volume_scatter(rows: Sequence[Mapping[str, Any]], region: str) -> Figure | N
     return figure
 
 
-def bland_altman(rows: Sequence[Mapping[str, Any]], region: str, volume: Mapping[str, Any] | None = None) -> Figure | None:
+def bland_altman(
+    rows: Sequence[Mapping[str, Any]], region: str, volume: Mapping[str, Any] | None = None
+) -> Figure | None:
     """Draw the difference of volumes against their mean, with the bias and limits of agreement that were evaluated.
 
     Args:
@@ -98,7 +107,11 @@ def bland_altman(rows: Sequence[Mapping[str, Any]], region: str, volume: Mapping
     if not groups:
         return None
     limits = (volume or {}).get("limits_of_agreement") or (None, None)
-    lines = [("bias", (volume or {}).get("bias"), "-"), ("lower limit", limits[0], "--"), ("upper limit", limits[1], "--")]
+    lines = [
+        ("bias", (volume or {}).get("bias"), "-"),
+        ("lower limit", limits[0], "--"),
+        ("upper limit", limits[1], "--"),
+    ]
     lines = [(name, as_number(value), dash) for name, value, dash in lines if as_number(value) is not None]
     with house_style():
         figure, (axes,) = new_figure(4.6, 3.8)
@@ -106,9 +119,11 @@ def bland_altman(rows: Sequence[Mapping[str, Any]], region: str, volume: Mapping
         _scatter_sources(axes, groups, lambda true, predicted: ((true + predicted) / 2, predicted - true))
         for name, value, dash in lines:
             axes.axhline(value, color=VERMILLION, linestyle=dash, linewidth=1.1)
-            where = {"xy": (1, value), "xycoords": ("axes fraction", "data"), "xytext": (-2, 2), "ha": "right"}
-            axes.annotate(f"{name} {quantity(value)}", textcoords="offset points", fontsize=7.5, **where)
-        axes.set(title=f"{region} volume: difference (Bland\N{EN DASH}Altman)", xlabel="Mean of true and predicted (mL)")
+            where = {"xy": (1, value), "xycoords": ("axes fraction", "data"), "xytext": (4, 0), "va": "center"}
+            axes.annotate(f"{name}\n{quantity(value)}", textcoords="offset points", fontsize=7.5, **where)
+        axes.set(
+            title=f"{region} volume: difference (Bland\N{EN DASH}Altman)", xlabel="Mean of true and predicted (mL)"
+        )
         axes.set(ylabel="Predicted \N{MINUS SIGN} true (mL)")
         axes.margins(y=0.18)
         axes.grid(True)

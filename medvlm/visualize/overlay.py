@@ -1,0 +1,124 @@
+"""The picture that inference leaves for a case: a verdict in words, the mask's outline and the class activation."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlm.visualize.numbers import as_number, quantity, rate
+from medvlm.visualize.panels import draw_case
+from medvlm.visualize.style import to_png
+
+NOTHING_FOUND_BELOW = 0.3
+
+
+def write_atomically(path: str | Path, data: bytes) -> Path:
+    """Write a file that is either whole or absent, by way of a neighbour of another name.
+
+    Raises:
+        OSError: when the folder cannot be made or written; nothing is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from the user's group
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def verdict(
+    probability: Any, volume_ml: Any = None, threshold: Any = None, found_from: float = NOTHING_FOUND_BELOW
+) -> str:
+    """Say in words what the two heads found.
+
+    Args:
+        probability: of a tumour, 0 to 1; None when the class head is off.
+        volume_ml: predicted volume, None when the mask head is off.
+        threshold: of the operating point.
+        found_from: below this probability no tumour is reported.
+
+    Returns:
+        A line or two; a mask or an operating point that contradicts the first line is told in the second.
+    """
+    p, volume, operating = as_number(probability), as_number(volume_ml), as_number(threshold)
+    drawn = f"{quantity(volume)} mL outlined" if volume else "nothing outlined" if volume == 0 else ""
+    if p is None:
+        return f"Tumour probability not available. {drawn[:1].upper()}{drawn[1:]}".strip()
+    point = ""
+    if operating is not None:
+        side = "positive" if p >= operating else "negative"
+        point = f"{side} at the operating point {rate(operating)}"
+    if p < found_from:
+        lines = [f"No tumour found (tumour probability {rate(p)}, below {rate(found_from)})"]
+        against = [f"the mask head outlined {quantity(volume)} mL"] if volume else []
+        against += [point] if operating is not None and p >= operating else []
+        if against:
+            lines.append("Look again: " + "; ".join(against))
+        return "\n".join(lines)
+    return " \N{MIDDLE DOT} ".join(t for t in (f"Tumour probability {rate(p)}", point, drawn) if t)
+
+
+def save_overlay(
+    path: str | Path,
+    image: Any,
+    mask: Any = None,
+    cam: Any = None,
+    probability: Any = None,
+    *,
+    uncertainty: Any = None,
+    volume_ml: Any = None,
+    threshold: Any = None,
+    found_from: float = NOTHING_FOUND_BELOW,
+    title: str = "",
+    regions: Sequence[str] | None = None,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    dpi: int = 130,
+) -> Path:
+    """Write the overlay of one case as a PNG, whole or not at all.
+
+    Below ``found_from`` the input is shown under "No tumour found"; from there on, or when the probability is unknown,
+    the mask's outline, the class activation and the uncertainty stand beside it.
+
+    Args:
+        path: of the PNG; its folder is made.
+        image: ``(X, Y)`` or ``(X, Y, Z)``, LPS oriented.
+        mask: predicted ``(X, Y[, Z])`` or ``(R, X, Y, Z)``.
+        cam: class activation ``(X, Y[, Z])``, not negative.
+        probability: of a tumour, None when the class head is off.
+        uncertainty: ``(X, Y[, Z])``.
+        volume_ml: predicted volume in mL; from mask and spacing when None.
+        threshold: of the operating point.
+        found_from: below this probability no tumour is reported.
+        title: the case's name.
+        regions: names of the mask's regions.
+        spacing: millimetres a voxel along x, y, z.
+        dpi: pixels an inch.
+
+    Returns:
+        The path.
+    """
+    if volume_ml is None and mask is not None:
+        inside = np.asarray(mask) > 0.5
+        inside = inside.any(axis=0) if inside.ndim == 4 else inside
+        volume_ml = float(inside.sum()) * float(np.prod(spacing)) / 1000
+    words = verdict(probability, volume_ml, threshold, found_from)
+    p = as_number(probability)
+    hidden = p is not None and p < found_from
+    shown = {} if hidden else {"pred": mask, "cam": cam, "uncertainty": uncertainty, "regions": regions}
+    figure = draw_case(image, title=title, spacing=spacing, footer=words, **shown)
+    return write_atomically(path, to_png(figure, dpi))
