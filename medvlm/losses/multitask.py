@@ -1,0 +1,100 @@
+"""Segmentation and classification with partly known targets, as one scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from medvlm.losses.classification import ClassLoss
+from medvlm.losses.partial import partial_means
+from medvlm.losses.segmentation import RegionLoss
+from medvlm.losses.weighting import FixedWeights
+
+TASKS = ("mask", "tumour")
+
+
+class MultiTaskLoss(nn.Module):
+    """Loss of named heads against targets of which each sample knows some.
+
+    L = λ_mask · Σ m_i L_mask,i / max(1, Σ m_i) + λ_tumour · Σ t_i L_tumour,i / max(1, Σ t_i), where m_i and t_i say
+    whether the mask and the class of sample i are known. An unknown mask is not an empty one: it has no part in the
+    loss. A task that no sample of the batch knows contributes exactly 0, with a graph.
+
+    Args:
+        mask_loss: ``(logits (n, R, *S), masks) -> (n, ...)``, without a reduction over the samples; ``RegionLoss`` by
+            default.
+        tumour_loss: ``(logits (n, K), classes (n,)) -> (n, ...)``; ``ClassLoss`` by default.
+        weighting: ``"fixed"``, or a module as in ``medvlm.losses.weighting``.
+        weights: the factor of each task.
+
+    Attributes:
+        terms: after a call, detached: the mean loss of each head (0 where nothing is known), ``weight_*``, ``known_*``
+            (how many samples) and ``total``.
+    """
+
+    def __init__(
+        self,
+        mask_loss: Callable | None = None,
+        tumour_loss: Callable | None = None,
+        weighting: str | nn.Module = "fixed",
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        weights = dict.fromkeys(TASKS, 1.0) | dict(weights or {})
+        if set(weights) != set(TASKS) or min(weights.values()) < 0:
+            raise ValueError(f"weights takes a factor of at least 0 for {TASKS}, got {weights}.")
+        self.losses = nn.ModuleDict(
+            {"mask": RegionLoss() if mask_loss is None else mask_loss,
+             "tumour": ClassLoss() if tumour_loss is None else tumour_loss}
+        )
+        self.weighting = FixedWeights(weights) if weighting == "fixed" else weighting
+        self.terms: dict[str, Tensor | float] = {}
+
+    def forward(self, pred: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+        """Compare the heads with what is known.
+
+        Args:
+            pred: ``mask``: logits ``(B, R, *S)``; ``tumour``: logits ``(B, K)``; one may be missing (a head that is
+                off).
+            target: ``mask`` ``(B, R, *S)``, ``mask_known`` ``(B,)``, ``tumour`` ``(B,)``, ``tumour_known`` ``(B,)``;
+                only those of the heads in ``pred`` are read.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: if ``pred`` has no known head, or a target is missing or does not fit.
+        """
+        tasks = [task for task in TASKS if task in pred]
+        if not tasks:
+            raise ValueError(f"pred needs one of the heads {TASKS}, got {sorted(pred)}.")
+        means = partial_means({task: self.per_sample(task, pred, target) for task in tasks}, pred)
+        total = self.weighting(means)
+        weights = self.weighting.current()
+        self.terms = {"total": total.detach()}
+        for task, mean in means.items():
+            self.terms |= {task: mean.value, f"weight_{task}": weights[task], f"known_{task}": mean.count}
+        return total
+
+    def per_sample(self, task: str, pred: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+        """Losses of the samples whose target is known, ``(n,)``."""
+        missing = [key for key in (task, f"{task}_known") if key not in target]
+        if missing:
+            raise ValueError(f"target lacks {missing}, it has {sorted(target)}; the batch preparation must give them.")
+        known = torch.as_tensor(target[f"{task}_known"]).to(pred[task].device).reshape(-1) > 0  # (B,)
+        if known.numel() != pred[task].shape[0]:
+            raise ValueError(f"{task}_known needs one value a sample ({pred[task].shape[0]}), got {known.numel()}.")
+        wanted, given = pred[task], target[task]
+        if not bool(known.all()):
+            wanted, given = wanted[known], given[known.to(given.device)]
+        if not wanted.shape[0]:
+            return wanted.new_zeros(0)
+        values = self.losses[task](wanted, given)
+        if values.ndim == 0 or values.shape[0] != wanted.shape[0]:
+            raise ValueError(
+                f"the loss of {task!r} must give one value a sample, got shape {tuple(values.shape)} for "
+                f"{wanted.shape[0]} samples; set its reduction to 'none'."
+            )
+        return values.flatten(1).mean(1) if values.ndim > 1 else values

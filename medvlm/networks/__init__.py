@@ -1,0 +1,1 @@
+"""Networks, composed of blocks, encoders, decoders and heads; ``medvlm.networks.nets`` holds what a bundle names."""

@@ -1,0 +1,1 @@
+"""Decoders: from feature maps to dense outputs or text; each reads what the encoder publishes."""
