@@ -168,7 +168,7 @@ class VolumeInferer(Inferer):
     the whole crop, with the decoder switched off.
 
     Args:
-        divisor: each side is padded to a multiple of it; the network's own ``divisor``, where it has one, wins.
+        divisor: each side is padded to a multiple of it; the coarsest stride of the network's encoder.
         limit: largest sides (X, Y, Z) that are computed in one piece.
         overlap: overlap of the windows of a larger crop, 0 to 1.
         features: also return the network's pooled features.
@@ -202,8 +202,8 @@ class VolumeInferer(Inferer):
 
         Args:
             inputs: ``(B, C, X, Y, Z)``, cropped to the brain.
-            network: with ``heads(batch)``, or callable; for crops above ``limit`` also ``tumour_logits(batch)``
-                when it has a class head.
+            network: with ``heads(batch)``, or callable; crops above ``limit`` are classified by ``classify(batch)``
+                where the network has it and its class head is on.
 
         Returns:
             ``mask``: logits ``(B, R, X, Y, Z)``; ``tumour``: logits ``(B, K)``; with ``features``: ``features``
@@ -213,8 +213,7 @@ class VolumeInferer(Inferer):
         if image.ndim != 5:
             raise ValueError(f"VolumeInferer needs (B, C, X, Y, Z), got {tuple(image.shape)}.")
         shape = image.shape[2:]
-        divisor = getattr(network, "divisor", self.divisor)
-        far = [-side % divisor for side in shape]
+        far = [-side % self.divisor for side in shape]
         padded = functional.pad(image, [0, far[2], 0, far[1], 0, far[0]]) if any(far) else image
         if all(side <= most for side, most in zip(padded.shape[2:], self.limit, strict=True)):
             out = named_heads(network, padded)
@@ -229,10 +228,10 @@ class VolumeInferer(Inferer):
     def _windows(self, image: Tensor, network: Callable) -> dict[str, Tensor]:
         """Segment in windows, and classify the whole image once."""
         out: dict[str, Tensor] = {}
-        if hasattr(network, "tumour_logits"):
-            out["tumour"] = network.tumour_logits(image)
+        if hasattr(network, "classify") and getattr(network, "tumour_on", True):
+            out["tumour"] = network.classify(image)
         roi = [min(side, most) for side, most in zip(image.shape[2:], self.limit, strict=True)]
         out["mask"] = sliding_window_inference(
-            image, roi, 1, lambda window: named_heads(network, window)["mask"], overlap=self.overlap, mode="gaussian"
+            image, roi, 1, lambda window: named_heads(network, window)["mask"].clone(), self.overlap, mode="gaussian"
         )
         return out

@@ -17,9 +17,9 @@ class Brightness(nn.Module):
 
     def heads(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         self.shapes.append(tuple(image.shape))
-        return {"mask": image[:, :1].clone(), "tumour": self.tumour_logits(image)}
+        return {"mask": image[:, :1], "tumour": self.classify(image)}
 
-    def tumour_logits(self, image: torch.Tensor) -> torch.Tensor:
+    def classify(self, image: torch.Tensor) -> torch.Tensor:
         most = image.flatten(1).amax(1)
         return torch.stack([torch.zeros_like(most), most], dim=1)
 
@@ -129,7 +129,7 @@ def test_above_the_limit_the_mask_is_windowed_and_the_class_is_that_of_the_whole
     out = VolumeInferer(limit=(32, 32, 32), overlap=0.5)(image, network)
     assert len(network.shapes) > 1 and all(shape[2:] == (32, 32, 32) for shape in network.shapes)
     torch.testing.assert_close(out["mask"], image)
-    torch.testing.assert_close(out["tumour"], network.tumour_logits(image))
+    torch.testing.assert_close(out["tumour"], network.classify(image))
 
 
 @pytest.mark.parametrize(("kwargs", "words"), [({"limit": (100, 96, 96)}, "multiples"), ({"overlap": 1.0}, "overlap")])

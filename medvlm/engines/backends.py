@@ -1,0 +1,267 @@
+"""Run-time back ends for a network with named heads: torch, ONNX Runtime, OpenVINO."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medvlm.networks.nets import HeadsTuple
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("torch", "onnxruntime", "openvino")
+TOLERANCE = 1e-3
+"""Largest difference in logits to torch with which a back end is accepted."""
+
+OUTPUTS = ("mask", "tumour")
+
+
+class RuntimeNetwork(nn.Module):
+    """Heads computed by a run-time back end; gradients and dropout stay with the torch network.
+
+    Args:
+        run: takes ``(B, C, *S)`` as a float32 array and returns the two heads' arrays.
+        eager: the torch network it was exported from; the class activation and Monte Carlo dropout need it.
+        backend: the back end's name.
+    """
+
+    def __init__(self, run: Callable[[np.ndarray], Sequence[np.ndarray]], eager: nn.Module, backend: str) -> None:
+        super().__init__()
+        self.run = run
+        self.eager = eager
+        self.backend = backend
+        self.names = [name for name in OUTPUTS if getattr(eager, f"{name}_on", True)]
+
+    @torch.no_grad()
+    def heads(self, image: Tensor) -> dict[str, Tensor]:
+        """Compute the heads that are on.
+
+        Args:
+            image: ``(B, C, *S)``.
+
+        Returns:
+            ``mask``: logits ``(B, R, *S)``; ``tumour``: logits ``(B, K)``, on the image's device.
+        """
+        plain = image.as_tensor() if hasattr(image, "as_tensor") else image
+        arrays = self.run(np.ascontiguousarray(plain.detach().cpu().numpy(), dtype=np.float32))
+        named = dict(zip(OUTPUTS, arrays, strict=True))
+        return {name: torch.from_numpy(np.array(named[name])).to(plain.device) for name in self.names}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment a batch: ``(B, C, *S)`` to mask logits ``(B, R, *S)``."""
+        return self.heads(image)["mask"]
+
+    def pooled_features(self, image: Tensor) -> Tensor:
+        """The torch network's pooled features ``(B, F)``."""
+        return self.eager.pooled_features(image)
+
+    def classify(self, image: Tensor) -> Tensor:
+        """The torch network's class logits ``(B, K)``, without the decoder."""
+        return self.eager.classify(image)
+
+    @property
+    def tumour_on(self) -> bool:
+        """Whether the class head is on."""
+        return "tumour" in self.names
+
+
+def required(package: str, backend: str):
+    """Import an optional package, or say how to get it.
+
+    Raises:
+        ImportError: When it is not installed; names the extra.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            f"the back end {backend!r} needs the package {package!r}, which cannot be imported ({error}); "
+            'pip install "medvlm-bundles[backends]", or set backend to torch.'
+        ) from error
+
+
+def fingerprint(network: nn.Module, example_shape: Sequence[int]) -> str:
+    """Short hash of a network's weights, structure and example shape: the name of its exported file."""
+    digest = hashlib.sha256(f"{network}{tuple(example_shape)}{torch.__version__}".encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def export_onnx(network: nn.Module, path: str | Path, example_shape: Sequence[int]) -> Path:
+    """Write the two heads of a network as one ONNX file.
+
+    The batch is dynamic; for volumes the sides are too, since every brain's crop has its own.
+
+    Args:
+        network: a ``SegClsNet`` or ``MaskNet``.
+        path: where the file goes; replaced as a whole.
+        example_shape: ``(B, C, *S)`` to trace with.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    volume = len(example_shape) == 5
+    free = {0: "batch", **({2: "x", 3: "y", 4: "z"} if volume else {})}
+    training = network.training
+    view = HeadsTuple(network).eval()
+    example = torch.zeros(tuple(example_shape), device=next(network.parameters()).device)
+    handle, temporary = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
+    os.close(handle)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                view,
+                (example,),
+                temporary,
+                input_names=["image"],
+                output_names=list(OUTPUTS),
+                dynamic_axes={"image": free, "mask": free, "tumour": {0: "batch"}},
+                opset_version=18,
+                dynamo=False,
+            )
+        os.replace(temporary, path)
+    finally:
+        network.train(training)
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def onnxruntime_session(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Open an ONNX file with ONNX Runtime on as many threads as torch has."""
+    runtime = required("onnxruntime", "onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(list(OUTPUTS), {"image": image})
+
+
+def openvino_model(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Compile an ONNX file with OpenVINO in float32 (its default, bfloat16, drifts by 0.02 to 0.07 in logits)."""
+    openvino = required("openvino", "openvino")
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    return lambda image: [compiled_output for compiled_output in compiled(image).values()]
+
+
+def disagreement(network: nn.Module, other: nn.Module, example_shape: Sequence[int], seed: int = 0) -> float:
+    """Largest difference in logits of two networks on a seeded, z-scored blob on a background of zeros.
+
+    Args:
+        network: the reference, with ``heads``.
+        other: the back end, with ``heads``.
+        example_shape: ``(B, C, *S)``; also tried with one case more, so that the batch is known to be free.
+        seed: of the input.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    grids = torch.meshgrid(*[torch.linspace(-1, 1, side) for side in example_shape[2:]], indexing="ij")
+    brain = (sum(grid**2 for grid in grids) < 0.8).float()
+    worst = 0.0
+    for batch in (example_shape[0], example_shape[0] + 1):
+        image = torch.randn((batch, *example_shape[1:]), generator=generator) * brain
+        image = image.to(next(network.parameters()).device)
+        with torch.no_grad():
+            mine, theirs = network.heads(image), other.heads(image)
+        for name, value in mine.items():
+            worst = max(worst, float((value - theirs[name]).abs().max()))
+    return worst
+
+
+def load_backend(
+    network: nn.Module,
+    name: str,
+    example_shape: Sequence[int],
+    cache_dir: str | Path | None = None,
+    tolerance: float = TOLERANCE,
+) -> nn.Module:
+    """Return an object whose ``heads(batch)`` a back end computes.
+
+    Args:
+        network: ``SegClsNet`` or ``MaskNet`` with its weights, in evaluation mode afterwards.
+        name: ``torch`` (the network itself), ``onnxruntime`` or ``openvino`` (both on the CPU).
+        example_shape: ``(B, C, *S)`` to export and to compare with.
+        cache_dir: where exported files are kept under a hash of the weights; without it they live in memory only
+            as long as the back end needs them.
+        tolerance: largest difference in logits to torch.
+
+    Raises:
+        ValueError: When the name is unknown, or the back end's logits differ by more than ``tolerance``.
+        ImportError: When the back end's package is not installed.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}.")
+    network.eval()
+    if name == "torch":
+        return network
+    required("onnx", name)
+    opened = {"onnxruntime": onnxruntime_session, "openvino": openvino_model}[name]
+    required(name, name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(cache_dir or folder) / f"heads_{fingerprint(network, example_shape)}.onnx"
+        if not path.is_file():
+            export_onnx(network, path, example_shape)
+        run = opened(path)
+    runtime = RuntimeNetwork(run, network, name)
+    difference = disagreement(network, runtime, example_shape)
+    if not difference <= tolerance:
+        raise ValueError(
+            f"the back end {name!r} differs from torch by {difference:.2g} in logits, more than {tolerance:g}; "
+            "set backend to torch."
+        )
+    logger.info("back end %s: largest difference to torch %.2g in logits", name, difference)
+    return runtime
+
+
+def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
+    """Load a plain state dict into a network, every key of it.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When the file is no state dict, or does not fit; lists the keys that mismatch.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights at {path}; train the bundle, download its weights, or name a file with --checkpoint."
+        )
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable checkpoint ({error}); train again or download it again.") from error
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{path} holds a {type(state).__name__}, a dictionary of weights is needed.")
+    wanted = network.state_dict()
+    problems = [f"missing {key}" for key in wanted if key not in state]
+    problems += [f"unexpected {key}" for key in state if key not in wanted]
+    problems += [
+        f"{key} is {tuple(state[key].shape)}, the network has {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if problems:
+        rest = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(
+            f"{path} does not fit the network: {'; '.join(problems[:8])}{rest}; "
+            "use the configuration that it was trained with."
+        )
+    network.load_state_dict(state)
+    return network

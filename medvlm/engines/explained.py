@@ -1,0 +1,82 @@
+"""An inferer that adds to a prediction why, and how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+from medvlm.engines.cam import volume_activation
+from medvlm.engines.uncertainty import flip_tta, mc_dropout
+
+
+class ExplainedInferer(Inferer):
+    """Run another inferer, then add class activation and uncertainty maps on the same grid.
+
+    Args:
+        inferer: gives ``mask`` and ``tumour`` logits, and ``slice_tumour`` where the network is 2D.
+        cam: add ``cam`` (needs a class head).
+        mc_samples: passes of Monte Carlo dropout for ``uncertainty_mc``; 0 switches it off.
+        tta: add ``uncertainty_tta``, from a left-right flip.
+        seed: of the dropout.
+        cam_level: the encoder's map that Grad-CAM looks at.
+
+    Raises:
+        ValueError: When a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        inferer: Inferer,
+        cam: bool = True,
+        mc_samples: int = 8,
+        tta: bool = True,
+        seed: int = 0,
+        cam_level: int = -3,
+    ) -> None:
+        if mc_samples < 0 or mc_samples == 1:
+            raise ValueError(f"mc_samples must be 0 (off) or at least 2, got {mc_samples}.")
+        self.inferer = inferer
+        self.cam = cam
+        self.mc_samples = mc_samples
+        self.tta = tta
+        self.seed = seed
+        self.cam_level = cam_level
+
+    def __call__(self, inputs: Tensor, network: Callable, *args, **kwargs) -> dict[str, Tensor]:
+        """Infer one case and explain it.
+
+        Args:
+            inputs: ``(1, C, X, Y, Z)``; the background is exactly 0.
+            network: see the inner inferer; its torch network also has ``encode`` and ``tumour_head``.
+
+        Returns:
+            What the inner inferer gives, and ``brain`` ``(1, 1, X, Y, Z)`` 0/1, ``cam``, ``uncertainty_mc``,
+            ``uncertainty_tta`` (all ``(1, 1, X, Y, Z)``), ``tumour_spread_mc`` and ``tumour_spread_tta`` ``(1,)``,
+            for what is switched on and the network's heads allow.
+
+        Raises:
+            ValueError: When a batch holds more than one case.
+        """
+        image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        if len(image) != 1:
+            raise ValueError(f"ExplainedInferer takes one case at a time, got {len(image)}; set the batch size to 1.")
+        out = dict(self.inferer(image, network))
+        out["brain"] = (image != 0).any(dim=1, keepdim=True).float()
+        if self.cam and "tumour" in out:
+            slices = out["slice_tumour"][0] if "slice_tumour" in out else None
+            batch_size = getattr(self.inferer, "batch_size", 1)
+            out["cam"] = volume_activation(network, image, slices, batch_size, self.cam_level)
+        spreads = {}
+        if self.mc_samples:
+            spreads["mc"] = mc_dropout(network, image, self.inferer, self.mc_samples, self.seed)
+        if self.tta:
+            spreads["tta"] = flip_tta(network, image, self.inferer, out)
+        for name, spread in spreads.items():
+            if "map" in spread:
+                out[f"uncertainty_{name}"] = spread["map"]
+            if "tumour" in spread:
+                out[f"tumour_spread_{name}"] = spread["tumour"]
+        return {key: value.detach() if isinstance(value, torch.Tensor) else value for key, value in out.items()}
