@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from ignite.engine import Engine, Events
@@ -16,12 +16,22 @@ logger = logging.getLogger(__name__)
 
 
 def save_atomically(state: Any, path: str | Path) -> Path:
-    """Write ``torch.save(state)`` beside ``path`` and rename it into place.
+    """Write ``torch.save(state)`` beside ``path`` and rename it into place; see :func:`write_atomically`."""
+    return write_atomically(lambda file: torch.save(state, file), path)
+
+
+def save_text_atomically(text: str, path: str | Path) -> Path:
+    """Write a text beside ``path`` and rename it into place; see :func:`write_atomically`."""
+    return write_atomically(lambda file: file.write(text.encode()), path)
+
+
+def write_atomically(write: Callable[[BinaryIO], Any], path: str | Path) -> Path:
+    """Call ``write`` with an open file beside ``path`` and rename the file into place.
 
     A process killed at any moment leaves the old file or the new one, never a part of one.
 
     Raises:
-        OSError: when the folder cannot be written; names the folder, and no temporary file stays behind.
+        OSError: when the folder cannot be written; names the file, and no temporary file stays behind.
     """
     path = Path(path)
     temporary = None
@@ -29,7 +39,7 @@ def save_atomically(state: Any, path: str | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -39,7 +49,7 @@ def save_atomically(state: Any, path: str | Path) -> Path:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"cannot write the checkpoint {path}: {error.strerror}; free the disk or choose another --ckpt_dir",
+            f"cannot write {path}: {error.strerror}; free the disk or choose another folder (--ckpt_dir, --output_dir)",
         ) from error
     finally:
         if temporary is not None and os.path.exists(temporary):

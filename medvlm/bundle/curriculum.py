@@ -1,0 +1,160 @@
+"""Train a bundle stage after stage, freeze its operating point, evaluate it: each step is a plain ``monai.bundle run``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+from monai.bundle import ConfigParser
+
+from medvlm.bundle.locate import find_bundle
+from medvlm.handlers.checkpoint import save_text_atomically
+
+logger = logging.getLogger(__name__)
+RECORD = "stages.json"
+QUIET_KEYS = ("progress", "num_workers", "log_dir", "cache_rate")
+"""Overrides that do not change the weights, and so do not make a finished stage run again."""
+
+
+def train(
+    bundle: str,
+    dataset_dir: str,
+    stages: str | Sequence[str] = "all",
+    overlays: str | Sequence[str] = (),
+    calibrate: bool = True,
+    again: bool = False,
+    **overrides: Any,
+) -> list[Path]:
+    """Run a bundle's curriculum: ``train.json`` with each ``stage_*.json`` in turn, then freeze the operating point.
+
+    A stage that has already run with the same configuration and the same datalist is left alone, so that a second call
+    is quick and an interrupted one goes on where it stopped.
+
+    Args:
+        bundle: name or path of the bundle.
+        dataset_dir: folder that holds ``datalist.json``.
+        stages: ``"all"``, or names such as ``"stage_1_segmentation"``, in the order to run.
+        overlays: further configs laid over every stage (names in the bundle's ``configs`` or paths).
+        calibrate: choose the operating point on the validation section afterwards.
+        again: run finished stages again.
+        overrides: ids of the config and their values, as on MONAI's command line.
+
+    Returns:
+        The weight files that the stages left.
+
+    Raises:
+        ValueError: When a stage or an overlay does not exist.
+    """
+    root = find_bundle(bundle)
+    files = []
+    for stage in _chosen_stages(root, stages):
+        configs = [root / "configs" / "train.json", stage, *_overlay_files(root, overlays)]
+        files.append(_run_stage(root, configs, str(Path(dataset_dir).resolve()), again, overrides))
+    if calibrate:
+        freeze_operating_point(bundle, dataset_dir, overlays=overlays, **overrides)
+    return files
+
+
+def freeze_operating_point(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), **overrides: Any) -> None:
+    """Choose the threshold on the validation section (``calibrate.json``) and write it beside the weights."""
+    evaluate(bundle, dataset_dir, overlays=[*_listed(overlays), "calibrate"], **overrides)
+
+
+def evaluate(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), **overrides: Any) -> None:
+    """Evaluate a bundle: ``train.json`` with ``evaluate.json`` and any overlays over it.
+
+    Args:
+        bundle: name or path of the bundle.
+        dataset_dir: folder that holds ``datalist.json``.
+        overlays: further configs laid over ``evaluate.json``; ``calibrate`` stays last, whatever its place.
+        overrides: ids of the config and their values.
+    """
+    root = find_bundle(bundle)
+    names = _listed(overlays)
+    ordered = [name for name in names if name != "calibrate"] + [name for name in names if name == "calibrate"]
+    training_only = [path for path in _overlay_files(root, ordered) if path.stem not in ("calibrate",)]
+    last = [path for path in _overlay_files(root, ordered) if path not in training_only]
+    configs = [root / "configs" / "train.json", *training_only, root / "configs" / "evaluate.json", *last]
+    _run(root, configs, str(Path(dataset_dir).resolve()), overrides)
+
+
+def _run(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[str, Any]) -> None:
+    monai.bundle.run(
+        config_file=[str(path) for path in configs], bundle_root=str(root), dataset_dir=dataset_dir, **overrides
+    )
+
+
+def _run_stage(
+    root: Path, configs: Sequence[Path], dataset_dir: str, again: bool, overrides: dict[str, Any]
+) -> Path:
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in configs])
+    parser.update(pairs={"bundle_root": str(root), "dataset_dir": dataset_dir, **overrides})
+    stage, folder = parser.get_parsed_content("stage"), Path(parser.get_parsed_content("ckpt_dir"))
+    weights = folder / parser.get_parsed_content("weights_name")
+    fingerprint = _fingerprint(configs, Path(parser.get_parsed_content("datalist")), overrides, folder, stage)
+    record_file = folder / RECORD
+    record = json.loads(record_file.read_text()) if record_file.is_file() else {}
+    if not again and weights.is_file() and record.get(stage, {}).get("fingerprint") == fingerprint:
+        logger.info("stage %s has run with this configuration and data: %s is kept", stage, weights)
+        return weights
+    logger.info("stage %s starts", stage)
+    start = time.perf_counter()
+    _run(root, configs, dataset_dir, overrides)
+    record = json.loads(record_file.read_text()) if record_file.is_file() else {}
+    record[stage] = {
+        "fingerprint": _fingerprint(configs, Path(parser.get_parsed_content("datalist")), overrides, folder, stage),
+        "weights": weights.name,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    save_text_atomically(json.dumps(record, indent=2) + "\n", record_file)
+    return weights
+
+
+def _fingerprint(configs: Sequence[Path], datalist: Path, overrides: dict[str, Any], folder: Path, stage: str) -> str:
+    """A hash of everything that decides a stage's weights: configs, datalist, overrides, and the weights it starts from."""
+    digest = hashlib.sha256()
+    for path in configs:
+        digest.update(path.read_bytes())
+    digest.update(datalist.read_bytes() if datalist.is_file() else b"")
+    kept = {name: value for name, value in overrides.items() if name not in QUIET_KEYS}
+    digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in configs])
+    initial = parser.config.get("initial_weights")
+    if isinstance(initial, str) and initial:
+        source = folder / Path(initial.split("/")[-1].strip("' )"))
+        digest.update(source.read_bytes() if source.is_file() else b"")
+    return digest.hexdigest()
+
+
+def _chosen_stages(root: Path, stages: str | Sequence[str]) -> list[Path]:
+    there = {path.stem: path for path in sorted((root / "configs").glob("stage_*.json"))}
+    if stages == "all":
+        return list(there.values())
+    missing = [name for name in _listed(stages) if name not in there]
+    if missing:
+        raise ValueError(f"{root.name} has the stages {list(there)}, not {missing}; choose among them, or 'all'.")
+    return [there[name] for name in _listed(stages)]
+
+
+def _overlay_files(root: Path, overlays: str | Sequence[str]) -> list[Path]:
+    files = []
+    for name in _listed(overlays):
+        inside = root / "configs" / f"{Path(name).stem}.json"
+        path = Path(name) if Path(name).is_file() else inside
+        if not path.is_file():
+            there = sorted(p.stem for p in (root / "configs").glob("*.json") if p.stem != "metadata")
+            raise ValueError(f"overlay {name!r} is neither a file nor one of {there}.")
+        files.append(path)
+    return files
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [name for name in names.split(",") if name] if isinstance(names, str) else list(names)

@@ -1,0 +1,263 @@
+"""From evaluated cases to ``evaluation.json``, ``cases.csv``, the pictures and the HTML report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.transforms import Orientation
+from tqdm import tqdm
+
+from medvlm.handlers.case_fields import case_fields
+from medvlm.handlers.checkpoint import save_text_atomically
+from medvlm.metrics.comparison import compare
+from medvlm.metrics.operating_point import choose_operating_point, load_operating_point, save_operating_point
+from medvlm.metrics.rows import score_case, write_rows
+from medvlm.metrics.summary import summarise
+from medvlm.visualize.panels import case_panel
+from medvlm.visualize.report import write_report
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Picture:
+    """The slice of a case that its panel shows: arrays (X, Y), kept small until it is known who is shown."""
+
+    image: np.ndarray
+    truth: np.ndarray | None
+    pred: np.ndarray | None
+    cam: np.ndarray | None
+    spacing: tuple[float, ...]
+
+
+@dataclass
+class EvaluationWriter:
+    """Score every case of an evaluator on its own grid and write what a reviewer reads.
+
+    Writes ``evaluation.json``, ``cases.csv``, ``features.npz`` (pooled features, for the confounding audit) and
+    ``report.html`` into ``output_dir``, each replaced atomically, when the evaluator completes.
+
+    Args:
+        output_dir: where the files go.
+        regions: names of the mask's channels.
+        bundle: ``{"name", "version"}`` for the headline.
+        weights: the weights file; its SHA-256 is recorded.
+        operating_point: file of the frozen threshold; read, or written when ``freeze`` is set.
+        section: section of the datalist, for the headline; ``test`` never chooses a threshold.
+        freeze: choose the threshold on this section and write it to ``operating_point``.
+        target_sensitivity: what the threshold is to reach.
+        threshold: probability above which a voxel belongs to a region.
+        lesionwise: convention of the lesion-wise scores, or ``None`` to leave them out.
+        against: ``{name: cases.csv}`` of other runs on the same cases, for the ablation.
+        cam: ``cam(image, network) -> map`` drawn beside the worst cases, or ``None``.
+        network: the network that ``cam`` looks into.
+        seed: seed of the bootstrap.
+        n_boot: bootstrap repeats.
+        command: the command that repeats the evaluation, for the report's provenance.
+    """
+
+    output_dir: str
+    regions: Sequence[str]
+    bundle: dict[str, str]
+    weights: str
+    operating_point: str
+    section: str = "test"
+    freeze: bool = False
+    target_sensitivity: float = 0.95
+    threshold: float = 0.5
+    lesionwise: str | None = "gli"
+    against: dict[str, str] | None = None
+    cam: Any = None
+    network: Any = None
+    seed: int = 0
+    n_boot: int = 1000
+    command: str = ""
+    progress: bool = True
+    _rows: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+    _features: list[np.ndarray] = field(default_factory=list, init=False, repr=False)
+    _pictures: dict[str, _Picture] = field(default_factory=dict, init=False, repr=False)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator whose post-processing gives ``pred_mask`` on the label's grid and ``shown``."""
+        engine.add_event_handler(Events.STARTED, self.begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.score)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def begin(self, engine: Engine) -> None:
+        """Forget an earlier run."""
+        self._rows, self._features, self._pictures = [], [], {}
+        self._bar = tqdm(total=engine.state.epoch_length, desc=f"evaluate {self.section}", disable=not self.progress)
+
+    def score(self, engine: Engine) -> None:
+        """Score the cases of one batch."""
+        for number, case in enumerate(case_fields(engine.state)):
+            self._rows.append(self._row(case))
+            if "pred_features" in case:
+                self._features.append(torch.as_tensor(case["pred_features"]).float().cpu().numpy())
+            heat = self.cam(engine.state.batch[number], self.network) if self.cam is not None else None
+            self._pictures[str(case["case_id"])] = self._picture(case, heat)
+        self._bar.update()
+
+    def write(self, engine: Engine) -> None:
+        """Summarise and write every file."""
+        self._bar.close()
+        folder = Path(self.output_dir)
+        point = self._point()
+        write_rows(self._rows, folder / "cases.csv")
+        features = np.stack(self._features) if self._features else None
+        if features is not None:
+            np.savez_compressed(folder / "features.npz", features=features, case_id=[r["case_id"] for r in self._rows])
+        evaluation = {
+            "bundle": dict(self.bundle),
+            "checkpoint": {"file": Path(self.weights).name, "sha256": _sha256(Path(self.weights))},
+            "section": self.section,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": self.command,
+            **summarise(
+                self._rows,
+                features=features,
+                operating_point=point,
+                regions=list(self.regions),
+                seed=self.seed,
+                n_boot=self.n_boot,
+            ),
+        }
+        evaluation["ablation"] = self._ablation(folder / "cases.csv")
+        save_text_atomically(json.dumps(evaluation, indent=2, allow_nan=False) + "\n", folder / "evaluation.json")
+        path = write_report(evaluation, self._rows, folder / "report.html", panels=self._panels(evaluation))
+        engine.state.evaluation = evaluation
+        logger.info("report: %s", path)
+
+    def _row(self, case: dict[str, Any]) -> dict[str, Any]:
+        known = bool(float(case["mask_known"]))
+        row: dict[str, Any] = {
+            "case_id": str(case["case_id"]),
+            "patient_id": str(case.get("patient_id", case["case_id"])),
+            "source": str(case.get("source", "unknown")),
+            "tumour": int(case["tumour"]) if float(case["tumour_known"]) else None,
+            "probability": case.get("probability"),
+            "mask_known": int(known),
+        }
+        if "pred_mask" in case:
+            pred = _array(case["pred_mask"]) > self.threshold
+            truth = _array(case["label"]) > 0.5 if known else None
+            row.update(
+                score_case(pred, truth, _spacing(case["label"]), list(self.regions), lesionwise=self.lesionwise)
+            )
+        return row
+
+    def _point(self) -> dict[str, Any] | None:
+        path = Path(self.operating_point)
+        if self.freeze:
+            known = [row for row in self._rows if row["tumour"] is not None and row["probability"] is not None]
+            point = choose_operating_point(
+                [row["tumour"] for row in known],
+                [row["probability"] for row in known],
+                target_sensitivity=self.target_sensitivity,
+                section=self.section,
+                checkpoint_sha256=_sha256(Path(self.weights)),
+            )
+            save_operating_point(point, path)
+            logger.info("threshold %.4f chosen on %s and frozen in %s", point["threshold"], self.section, path)
+            return point
+        if not path.is_file():
+            return None
+        point = load_operating_point(path)
+        if point.get("checkpoint_sha256") not in (None, _sha256(Path(self.weights))):
+            logger.warning(
+                "%s was chosen for other weights than %s: not used; run the calibrate overlay again", path, self.weights
+            )
+            return None
+        return point
+
+    def _ablation(self, cases: Path) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for name, other in (self.against or {}).items():
+            if Path(other).is_file():
+                rows += compare(str(cases), str(other), names=["this run", name], seed=self.seed)
+            else:
+                logger.warning("no ablation against %s: %s does not exist", name, other)
+        return rows
+
+    def _panels(self, evaluation: dict[str, Any]) -> dict[str, bytes]:
+        wanted = list(evaluation.get("worst") or [])
+        wanted += list((evaluation.get("agreement") or {}).get("disagreeing") or [])[:10]
+        rows = {str(row["case_id"]): row for row in self._rows}
+        panels = {}
+        for name in dict.fromkeys(str(case) for case in wanted):
+            picture, row = self._pictures.get(name), rows.get(name)
+            if picture is None or row is None:
+                continue
+            panels[name] = case_panel(
+                picture.image,
+                truth=picture.truth,
+                pred=picture.pred,
+                cam=picture.cam,
+                spacing=picture.spacing,
+                title=name,
+            )
+        return panels
+
+    def _picture(self, case: dict[str, Any], heat: Any) -> _Picture:
+        image = _upright(case["shown"])
+        pred = _upright(case["pred_mask"]) > self.threshold if "pred_mask" in case else None
+        truth = _upright(case["label"]) > 0.5 if float(case["mask_known"]) else None
+        cam = None if heat is None else _upright(heat)
+        z = _telling_slice(image, truth, pred)
+        spacing = _spacing(MetaTensor(case["label"]))
+        return _Picture(
+            image=image[0, :, :, z].astype(np.float16),
+            truth=None if truth is None else truth[0, :, :, z],
+            pred=None if pred is None else pred[0, :, :, z],
+            cam=None if cam is None else cam[0, :, :, z].astype(np.float16),
+            spacing=spacing[:2],
+        )
+
+
+def _array(value: Any) -> np.ndarray:
+    return torch.as_tensor(value).detach().cpu().numpy()
+
+
+def _spacing(value: Any) -> tuple[float, ...]:
+    """Voxel size in mm of a ``MetaTensor``; 1 mm where a plain tensor has none."""
+    return tuple(float(s) for s in value.pixdim) if isinstance(value, MetaTensor) else (1.0, 1.0, 1.0)
+
+
+def _upright(value: Any) -> np.ndarray:
+    """The array (C, X, Y, Z) turned so that x runs to the patient's left and y to the back: pictures stand upright."""
+    turned = Orientation(axcodes="LPS", labels=None)(value) if isinstance(value, MetaTensor) else value
+    return _array(turned)
+
+
+def _telling_slice(image: np.ndarray, truth: np.ndarray | None, pred: np.ndarray | None) -> int:
+    """The slice where truth and prediction differ or lie most, else the one with the largest head."""
+    for mask in (
+        None if truth is None or pred is None else truth ^ pred,
+        truth,
+        pred,
+        image != 0,
+    ):
+        if mask is not None and mask.any():
+            return int(mask.sum(axis=(0, 1, 2)).argmax())
+    return image.shape[-1] // 2
+
+
+def _sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,94 @@
+"""Checkpoints: replaced atomically, resumed exactly, refused when they do not fit."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from medvlm.handlers.checkpoint import TrainingCheckpoint, save_atomically
+from medvlm.handlers.seeding import EpochSeeding
+
+
+class Run:
+    """A tiny training run whose every step draws random numbers."""
+
+    def __init__(self, folder, width: int = 3) -> None:
+        torch.manual_seed(1)
+        self.network = torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.Dropout(0.5), torch.nn.Linear(width, 1))
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.01)
+        self.engine = Engine(self.step)
+        self.engine.state.max_epochs = None
+        EpochSeeding(seed=3).attach(self.engine)
+        self.checkpoint = TrainingCheckpoint(folder, self.network, {"optimizer": self.optimizer})
+        self.checkpoint.attach(self.engine)
+
+    def step(self, engine, batch):
+        self.optimizer.zero_grad()
+        loss = self.network(torch.randn(5, 4)).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.item()}
+
+    def go(self, epochs: int):
+        self.engine.run([0, 1, 2], max_epochs=epochs)
+        return {name: value.clone() for name, value in self.network.state_dict().items()}
+
+
+def stop_at(run: Run, epoch: int) -> None:
+    from ignite.engine import Events
+
+    def interrupt(engine):
+        raise KeyboardInterrupt
+
+    run.engine.add_event_handler(Events.EPOCH_STARTED(once=epoch), interrupt)
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
+    whole = Run(tmp_path / "whole").go(4)
+    first = Run(tmp_path / "cut")
+    stop_at(first, 3)
+    with pytest.raises(KeyboardInterrupt):
+        first.go(4)
+    assert (tmp_path / "cut" / "training_state.pt").is_file()
+    second = Run(tmp_path / "cut").go(4)
+    assert all(torch.equal(whole[name], second[name]) for name in whole)
+    assert not (tmp_path / "cut" / "training_state.pt").exists()
+
+
+def test_weights_are_a_plain_state_dict(tmp_path):
+    run = Run(tmp_path)
+    run.go(1)
+    weights = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert sorted(weights) == sorted(run.network.state_dict())
+
+
+def test_a_state_of_another_network_is_refused_with_the_remedy(tmp_path):
+    first = Run(tmp_path)
+    stop_at(first, 2)
+    with pytest.raises(KeyboardInterrupt):
+        first.go(3)
+    with pytest.raises(RuntimeError, match="(?s)does not fit this network.*size mismatch.*--resume False"):
+        Run(tmp_path, width=7).go(3)
+
+
+def test_a_truncated_state_is_refused_by_name(tmp_path):
+    (tmp_path / "training_state.pt").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(RuntimeError, match="training_state.pt is not a readable training state"):
+        Run(tmp_path).go(1)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    path = save_atomically({"a": torch.ones(2)}, tmp_path / "model.pt")
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="model.pt: No space left on device; free the disk"):
+        save_atomically({"a": torch.zeros(2)}, path)
+    assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
