@@ -1,0 +1,338 @@
+"""Refuse a config that holds a misspelt name, before anything of it is built.
+
+MONAI merges overrides into a bundle's config without asking whether anything reads them, so
+``--epochz 3`` trains with the default number of epochs. A bundle of this library has
+``$import medvlm.engines.strict as strict`` among its ``imports`` and ``$strict.check()`` as the first entry of
+``initialize``; then the stock ``python -m monai.bundle run`` checks it too, and so does everything else that
+initialises a workflow. (``$import a.b`` without ``as`` defines no usable name in MONAI's expressions.)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
+from monai.bundle.reference_resolver import ReferenceResolver
+from monai.bundle.scripts import create_workflow
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+from monai.utils import BundlePropertyConfig
+
+from medvlm.engines.targets import target_problems, walk
+from medvlm.spelling import close_names, did_you_mean
+
+__all__ = ["ConfigError", "OwnFiles", "StrictWorkflow", "check", "find_problems", "references"]
+
+logger = logging.getLogger(__name__)
+
+SECTIONS = ("train", "validate")  # the dictionaries that MONAI's bundle specification defines
+NOT_CONFIGS = ("metadata.json",)
+TYPO = 0.8  # a key this near to one that is read is taken for a slip of it
+_WORKFLOW_ARGUMENTS = {
+    "config_file", "meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "workflow_type",
+    "workflow_name", "properties_path", "args_file",
+}  # fmt: skip
+
+
+class ConfigError(ValueError):
+    """A config names something that does not exist. The text lists every problem found."""
+
+
+def _property_ids() -> set[str]:
+    tables = (TrainProperties, InferProperties, MetaProperties)
+    return {ReferenceResolver.normalize_id(p[BundlePropertyConfig.ID]) for table in tables for p in table.values()}
+
+
+def _tracking_ids() -> set[str]:
+    """The keys that ``--tracking mlflow`` puts into a config."""
+    return {key for settings in DEFAULT_EXP_MGMT_SETTINGS.values() for key in settings["configs"]} | {"output_dir"}
+
+
+PROPERTY_IDS = _property_ids()
+STANDARD_IDS = (
+    {"initialize", "run", "finalize", "imports", "displayable_configs"}  # the last is read by MONAI Label
+    | {name.split("::")[0] for name in PROPERTY_IDS}
+    | _tracking_ids()
+)
+
+
+def references(config: Any) -> set[str]:
+    """Return every id that a config refers to: ``@id`` in values and expressions, ``%id`` macros of the same file."""
+    found: set[str] = set()
+    for _, value in walk(config):
+        if isinstance(value, str):
+            found |= {name for name in ReferenceResolver.match_refs_pattern(value) if name}
+            if value.startswith("%"):
+                found.add(ConfigParser.split_path_id(value[1:])[1])
+    return found
+
+
+def _reads(name: str, refs: Iterable[str]) -> bool:
+    return any(ref == name or ref.startswith(f"{name}::") for ref in refs)
+
+
+@dataclass
+class OwnFiles:
+    """What the config files of a bundle's own ``configs`` folder hold.
+
+    Attributes:
+        ids: every id that some file sets, nested ones joined with ``::``.
+        refs: every id that some file refers to.
+        files: the names of the files that set a top-level key.
+    """
+
+    ids: set[str] = field(default_factory=set)
+    refs: set[str] = field(default_factory=set)
+    files: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str] | None) -> OwnFiles:
+        """Read the JSON and YAML files of a folder; a folder that is missing holds nothing."""
+        own = cls()
+        if folder is None or not Path(folder).is_dir():
+            return own
+        for path in sorted(Path(folder).iterdir()):
+            if path.suffix in (".json", ".yaml", ".yml") and path.name not in NOT_CONFIGS:
+                own._add(path.name, ConfigParser.load_config_file(path))
+        return own
+
+    def _add(self, file: str, config: Any) -> None:
+        if not isinstance(config, dict):
+            return
+        self.refs |= references(config)
+        for key, value in config.items():
+            name = ReferenceResolver.normalize_id(key.removeprefix("+"))
+            self.files.setdefault(name.split("::")[0], []).append(file)
+            parts = name.split("::")
+            self.ids |= {"::".join(parts[: n + 1]) for n in range(len(parts))}
+            self.ids |= {path for path, _ in walk(value, name)}
+
+
+def find_problems(
+    parser: ConfigParser,
+    own: OwnFiles | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
+    entry_ids: Iterable[str] = (),
+) -> list[str]:
+    """List what is misspelt in a merged config.
+
+    Args:
+        parser: the merged config, overrides included; parsed when it is not yet.
+        own: what the bundle's own files hold; keys of an overlay that is not in use are known by it.
+        overrides: the ids that the user overrides.
+        base: the config before the overrides.
+        entry_ids: ids that are run besides ``initialize``, ``run`` and ``finalize``.
+
+    Returns:
+        One sentence a problem: unknown keys, references to nothing, then the arguments of ``_target_`` nodes.
+    """
+    own = own or OwnFiles()
+    if not parser.ref_resolver.items:
+        parser.parse(reset=True)
+    config = parser.get()
+    refs = references(config) | own.refs | (references(base) if base else set())
+    problems = _unknown_keys(config, own, refs, STANDARD_IDS | set(entry_ids))
+    problems += _unknown_overrides(overrides or {}, base or {}, own, refs)
+    problems += _undefined_references(parser)
+    problems += target_problems(config, parser.locator)
+    return list(dict.fromkeys(problems))
+
+
+def _unknown_keys(config: dict, own: OwnFiles, refs: set[str], standard: set[str]) -> list[str]:
+    """Top-level keys, and keys of the sections ``train`` and ``validate``, that nothing knows."""
+    problems = []
+    known_top = set(config) | set(own.files) | standard
+    live = {name for name in known_top if name in standard or _reads(name, refs)}
+    for key in config:
+        if key in live or str(key).startswith("_"):
+            continue
+        if key not in own.files:
+            problems.append(f"unknown key {key!r}{did_you_mean(key, live) or did_you_mean(key, known_top - {key})}")
+        elif close_names(key, live, cutoff=TYPO):
+            problems.append(f"nothing reads the key {key!r}{did_you_mean(key, live, cutoff=TYPO)}")
+    for section in SECTIONS:
+        inside = config.get(section)
+        if not isinstance(inside, dict) or "_target_" in inside:
+            continue
+        known = {name.split("::")[1] for name in own.ids | PROPERTY_IDS | refs if name.startswith(f"{section}::")}
+        for key in inside:
+            name = f"{section}::{key}"
+            if name not in own.ids | PROPERTY_IDS and not _reads(name, refs) and not str(key).startswith("_"):
+                problems.append(f"unknown key {name!r}{did_you_mean(key, known - {key})}")
+    return problems
+
+
+def _unknown_overrides(overrides: Mapping[str, Any], base: Mapping[str, Any], own: OwnFiles, refs: set) -> list[str]:
+    """Overrides of one entry inside a plain dictionary, where that entry did not exist."""
+    problems = []
+    before = ConfigParser(dict(base))
+    for name in map(ReferenceResolver.normalize_id, overrides):
+        parent_id, _, leaf = name.rpartition("::")
+        parent = before.get(parent_id) if parent_id else None
+        if not isinstance(parent, dict) or "_target_" in parent or leaf in parent:
+            continue
+        if name not in own.ids and not _reads(name, refs):
+            problems.append(f"unknown key {name!r}{did_you_mean(leaf, map(str, parent))}")
+    return problems
+
+
+def _undefined_references(parser: ConfigParser) -> list[str]:
+    problems = []
+    for path, value in walk(parser.get()):
+        if not isinstance(value, str) or path.startswith("_meta_"):
+            continue
+        for ref in ReferenceResolver.match_refs_pattern(value):
+            if ref and ref not in parser:
+                parent = ref.rpartition("::")[0]
+                prefix = f"{parent}::" if parent else ""
+                siblings = parser.get(parent) if parent in parser else {}
+                names = [f"{prefix}{key}" for key in siblings] if isinstance(siblings, dict) else []
+                problems.append(f"{path}: '@{ref}' is not defined{did_you_mean(ref, names)}")
+    return problems
+
+
+def _idle_overrides(config: dict, own: OwnFiles, overrides: Iterable[str], refs: set[str]) -> list[str]:
+    """Overrides of keys that only configs outside this run read."""
+    idle = []
+    for name in sorted({ReferenceResolver.normalize_id(name).split("::")[0] for name in overrides}):
+        if name in config and name in own.files and name not in STANDARD_IDS and not _reads(name, refs):
+            idle.append(f"{name!r} has no effect in this run; it belongs to {', '.join(own.files[name])}")
+    return idle
+
+
+@dataclass
+class _Running:
+    """The config being run, found in the callers' frames."""
+
+    parser: ConfigParser | None = None
+    workflow: ConfigWorkflow | None = None
+    config_file: str | Sequence[str] | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls) -> _Running:
+        running = cls()
+        frame = sys._getframe(1)
+        while frame is not None:
+            owner = frame.f_locals.get("self")
+            if running.workflow is None and isinstance(owner, ConfigWorkflow):
+                running.workflow, running.parser = owner, owner.parser
+            elif running.parser is None and isinstance(owner, ConfigParser):
+                running.parser = owner
+            elif frame.f_code is create_workflow.__code__:
+                arguments = frame.f_locals.get("_args") or {}
+                running.config_file = frame.f_locals.get("config_file")
+                running.overrides = {k: v for k, v in arguments.items() if k not in _WORKFLOW_ARGUMENTS}
+                break
+            frame = frame.f_back
+        return running
+
+
+def check(parser: ConfigParser | None = None) -> None:
+    """Refuse the running config when it holds a misspelt name; the first entry of a bundle's ``initialize``.
+
+    Every top-level key must be one of MONAI's own, be referred to (``@key``, ``%key``), or stand in a file of the
+    bundle's ``configs`` folder; every reference must lead somewhere; every ``_target_`` must exist and take the
+    arguments that it is given. An override that only another overlay reads is logged as a warning.
+
+    Args:
+        parser: the config to check; by default that of the workflow or parser whose expression calls this.
+
+    Raises:
+        ConfigError: lists all problems. Uncaught, it is shown without its traceback (``MEDVLM_DEBUG=1`` shows it).
+        RuntimeError: when no config is running.
+    """
+    running = _Running(parser=parser) if parser is not None else _Running.find()
+    if running.parser is None:
+        raise RuntimeError("check() looks at the config that calls it: use '$strict.check()' in one.")
+    workflow = running.workflow
+    folder = workflow.config_root_path if workflow is not None else _folder_of(running.parser)
+    entry_ids = (workflow.init_id, workflow.run_id, workflow.final_id) if workflow is not None else ()
+    base = ConfigParser.load_config_files(running.config_file) if running.config_file else None
+    _refuse(running.parser, OwnFiles.read(folder), running.overrides, base, entry_ids)
+
+
+def _folder_of(parser: ConfigParser) -> Path | None:
+    root = parser.get_parsed_content("bundle_root") if "bundle_root" in parser else None
+    return Path(root) / "configs" if isinstance(root, (str, os.PathLike)) else None
+
+
+def _refuse(
+    parser: ConfigParser, own: OwnFiles, overrides: Mapping[str, Any], base: Mapping | None, entry_ids: Iterable[str]
+) -> None:
+    problems = find_problems(parser, own, overrides, base, entry_ids)
+    if problems:
+        _show_shortly()
+        rows = "".join(f"\n  {problem}" for problem in problems)
+        raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in the config:{rows}")
+    refs = references(parser.get()) | (references(base) if base else set())
+    for words in _idle_overrides(parser.get(), own, overrides, refs):
+        logger.warning("the override of %s.", words)
+
+
+def _show_shortly() -> None:
+    """Let an uncaught `ConfigError` end the program with its own text, not with MONAI's pages of wrapping."""
+    previous = sys.excepthook
+    if getattr(previous, "shows_config_errors", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        inner: BaseException | None = error
+        while inner is not None and not isinstance(inner, ConfigError):
+            inner = inner.__cause__ or inner.__context__
+        if inner is None or os.environ.get("MEDVLM_DEBUG"):
+            previous(kind, error, trace)
+        else:
+            sys.stderr.write(f"error: {inner}\n")
+
+    hook.shows_config_errors = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+class StrictWorkflow(ConfigWorkflow):
+    """MONAI's config workflow that checks every name before anything is instantiated.
+
+    ``python -m monai.bundle run_workflow --workflow_name medvlm.engines.strict.StrictWorkflow --config_file ...``
+    checks bundles whose ``initialize`` does not. Arguments are those of ``monai.bundle.ConfigWorkflow``.
+
+    Raises:
+        ConfigError: at construction for an override whose parent does not exist; at ``initialize`` for the rest.
+    """
+
+    def __init__(self, config_file: str | Sequence[str], *args: Any, **kwargs: Any) -> None:
+        parameters = ("meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "workflow_type")
+        known = {*parameters, "properties_path"}
+        overrides = {key: value for key, value in kwargs.items() if key not in known}
+        base = ConfigParser.load_config_files(config_file)
+        _refuse_lost_overrides(base, overrides)
+        super().__init__(config_file, *args, **kwargs)
+        self._overrides, self._base = overrides, base
+
+    def initialize(self) -> Any:
+        """Check, then initialise as MONAI does."""
+        self.parser.parse(reset=True)
+        entry_ids = (self.init_id, self.run_id, self.final_id)
+        _refuse(self.parser, OwnFiles.read(self.config_root_path), self._overrides, self._base, entry_ids)
+        return super().initialize()
+
+
+def _refuse_lost_overrides(base: dict, overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides inside something that does not exist, which MONAI answers with a bare ``KeyError``."""
+    before = ConfigParser(dict(base))
+    for name in map(ReferenceResolver.normalize_id, overrides):
+        parts = name.split("::")
+        for depth in range(1, len(parts)):
+            parent, grandparent = "::".join(parts[:depth]), "::".join(parts[: depth - 1])
+            if parent not in before and parts[0] not in {ReferenceResolver.normalize_id(o) for o in overrides}:
+                near = before.get(grandparent)
+                names = map(str, near) if isinstance(near, dict) else ()
+                _show_shortly()
+                hint = did_you_mean(parts[depth - 1], names)
+                raise ConfigError(f"unknown key {name!r}: there is no {parent!r}{hint}")
