@@ -138,11 +138,9 @@ def lesion_wise(
         # Dilated parts may meet outside the masks' box, but never further out than the dilation.
         box = bounding_box(pred | truth, margin=rules.dilation)
         pred, truth = pred[box], truth[box]
-    near = ndimage.generate_binary_structure(truth.ndim, 2)
     touching = ndimage.generate_binary_structure(truth.ndim, truth.ndim)
-    dilated = ndimage.binary_dilation(truth, near, iterations=rules.dilation) if truth.any() else truth
     # A component of the dilated truth is its own lesion, dilated: one labelling says both.
-    zones, n_lesions = ndimage.label(dilated, touching)
+    zones, n_lesions = ndimage.label(_dilate(truth, rules.dilation, crop), touching)
     components, n_components = ndimage.label(pred, touching)
     matches = _matches(zones, components, n_lesions)
     matched = set().union(*matches)
@@ -158,13 +156,32 @@ def lesion_wise(
     return LesionScores(tuple(lesions), lost, rules)
 
 
+def _dilate(mask: np.ndarray, iterations: int, crop: bool) -> np.ndarray:
+    """Dilate with the 18-connected structure, every connected part inside its own box."""
+    structure = ndimage.generate_binary_structure(mask.ndim, 2)
+    parts, n_parts = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
+    dilated = np.zeros_like(mask)
+    boxes = ndimage.find_objects(parts) if crop else [(slice(None),) * mask.ndim] * n_parts
+    for index, box in enumerate(boxes):
+        window = _widen(box, iterations, mask.shape) if crop else box
+        dilated[window] |= ndimage.binary_dilation(parts[window] == index + 1, structure, iterations=iterations)
+    return dilated
+
+
+def _widen(box: tuple[slice, ...], margin: int, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(
+        slice(max(side.start - margin, 0), min(side.stop + margin, size)) for side, size in zip(box, shape, strict=True)
+    )
+
+
 def _matches(zones: np.ndarray, components: np.ndarray, n_lesions: int) -> list[tuple[int, ...]]:
     """Labels of the components that have a voxel in each lesion's dilated zone, lesion by lesion."""
     both = (zones > 0) & (components > 0)
-    found: list[list[int]] = [[] for _ in range(n_lesions)]
-    for zone, component in np.unique(np.stack([zones[both], components[both]], axis=1), axis=0):
-        found[zone - 1].append(int(component))
-    return [tuple(labels) for labels in found]
+    n_components = int(components.max(initial=0))
+    pairs = np.zeros((n_lesions + 1) * (n_components + 1), dtype=bool)
+    pairs[zones[both].astype(np.int64) * (n_components + 1) + components[both]] = True
+    table = pairs.reshape(n_lesions + 1, n_components + 1)
+    return [tuple(np.flatnonzero(row).tolist()) for row in table[1:]]
 
 
 def _hull(boxes: list[tuple[slice, ...]]) -> tuple[slice, ...]:

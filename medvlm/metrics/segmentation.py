@@ -81,7 +81,7 @@ def _as_bool(mask: np.ndarray, name: str) -> np.ndarray:
         return mask
     inside = mask != 0
     if not np.array_equal(inside, mask):
-        raise ValueError(f"{name} must hold 0 and 1 only, got values up to {mask.max()}; split labels into regions first.")
+        raise ValueError(f"{name} must hold 0 and 1 only, got up to {mask.max()}; split labels into regions first.")
     return inside
 
 

@@ -115,14 +115,17 @@ def hausdorff_mm(
         return float("nan") if pred.any() == truth.any() else float("inf")
     points_pred, sizes_pred = surface_elements(pred, spacing_mm)
     points_truth, sizes_truth = surface_elements(truth, spacing_mm)
+    to_truth, to_pred = (
+        cKDTree(goal, leafsize=32, balanced_tree=False, compact_nodes=False).query(start)[0]  # built to be asked once
+        for start, goal in ((points_pred, points_truth), (points_truth, points_pred))
+    )
     return max(
-        _weighted_percentile(cKDTree(points_truth).query(points_pred)[0], sizes_pred, percentile),
-        _weighted_percentile(cKDTree(points_pred).query(points_truth)[0], sizes_truth, percentile),
+        _weighted_percentile(to_truth, sizes_pred, percentile), _weighted_percentile(to_pred, sizes_truth, percentile)
     )
 
 
 def _weighted_percentile(distances: np.ndarray, sizes: np.ndarray, percentile: float) -> float:
-    """First distance at which the share of the surface reaches the percentile (the evaluator's rule: no interpolation)."""
+    """First distance at which the share of the surface reaches the percentile; no interpolation."""
     order = np.lexsort((sizes, distances))
     share = np.cumsum(sizes[order]) / np.sum(sizes)
     position = int(np.searchsorted(share, percentile / 100.0))

@@ -1,0 +1,234 @@
+"""Scores of the verdict "tumour or not", each with its interval, its method, and the majority baseline beside it.
+
+A case is called positive when its probability is at least the threshold. Every interval takes the patient as the unit:
+Wilson and DeLong where each patient has one case, the bootstrap by patient elsewhere.
+
+Reference:
+    Predictive values at a stated prevalence follow from Bayes' rule; MCC: B. W. Matthews, 1975.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from medvlm.metrics.calibration import calibration_errors, ece_statistic, reliability
+from medvlm.metrics.intervals import Statistic, bootstrap_interval, rate_interval, wilson
+from medvlm.metrics.ranking import (
+    auc_statistic,
+    average_precision_statistic,
+    check_labels,
+    delong,
+    precision_recall_curve,
+    roc_curve,
+)
+
+PREVALENCES_PERCENT = (1, 5, 10)
+BOOTSTRAP = "bootstrap by patient"
+
+
+def confusion(tumour: np.ndarray, called: np.ndarray) -> dict[str, int]:
+    """Counts of the four outcomes.
+
+    Args:
+        tumour: ``(N,)`` of 0 and 1.
+        called: ``(N,)`` boolean verdicts.
+
+    Returns:
+        ``tp``, ``fp``, ``tn``, ``fn``.
+    """
+    tumour, called = np.asarray(tumour) == 1, np.asarray(called, dtype=bool)
+    return {
+        "tp": int((tumour & called).sum()),
+        "fp": int((~tumour & called).sum()),
+        "tn": int((~tumour & ~called).sum()),
+        "fn": int((tumour & ~called).sum()),
+    }
+
+
+def rates(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> dict[str, np.ndarray]:
+    """Everything that follows from a confusion matrix.
+
+    Args:
+        tp: true positives, a number or an array of any shape (float counts allowed); the others likewise.
+        fp: false positives.
+        tn: true negatives.
+        fn: false negatives.
+
+    Returns:
+        ``sensitivity``, ``specificity``, ``balanced_accuracy``, ``mcc``, ``f1``, ``accuracy``, ``ppv``, ``npv``, and
+        ``ppv_at_1`` ... ``npv_at_10`` (prevalence in percent). ``nan`` where a denominator is 0, but MCC and F1 are 0
+        there, as in scikit-learn.
+    """
+    tp, fp, tn, fn = (np.asarray(value, dtype=np.float64) for value in (tp, fp, tn, fn))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
+        spread = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+        out = {
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "mcc": np.where(spread > 0, (tp * tn - fp * fn) / np.where(spread > 0, spread, 1), 0.0),
+            "f1": np.where(2 * tp + fp + fn > 0, 2 * tp / np.where(2 * tp + fp + fn > 0, 2 * tp + fp + fn, 1), 0.0),
+            "accuracy": (tp + tn) / (tp + fp + tn + fn),
+            "ppv": tp / (tp + fp),
+            "npv": tn / (tn + fn),
+        }
+        for percent in PREVALENCES_PERCENT:
+            at = predictive_values(sensitivity, specificity, percent / 100)
+            out[f"ppv_at_{percent}"], out[f"npv_at_{percent}"] = at
+    return out
+
+
+def predictive_values(
+    sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """PPV and NPV at a prevalence in (0, 1), by Bayes' rule; ``nan`` where nothing is called that way."""
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence must lie between 0 and 1, got {prevalence}; 1% is 0.01.")
+    sensitivity, specificity = np.asarray(sensitivity, dtype=np.float64), np.asarray(specificity, dtype=np.float64)
+    true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return true_positive / (true_positive + false_positive), true_negative / (true_negative + false_negative)
+
+
+def rate_statistic(tumour: np.ndarray, called: np.ndarray, name: str) -> Statistic:
+    """One entry of :func:`rates` as a statistic of case weights, for the bootstrap."""
+    tumour, called = np.asarray(tumour) == 1, np.asarray(called, dtype=bool)
+    cells = np.stack([tumour & called, ~tumour & called, ~tumour & ~called, tumour & ~called], axis=1).astype(float)
+
+    def rate(weights: np.ndarray) -> np.ndarray:
+        return rates(*(weights @ cells).T)[name]
+
+    return rate
+
+
+def majority_baseline(tumour: np.ndarray) -> dict[str, float]:
+    """What always answering the commoner class scores (the positive one at a tie)."""
+    prevalence = float((np.asarray(tumour) == 1).mean())
+    positive = prevalence >= 0.5
+    return {
+        "accuracy": max(prevalence, 1 - prevalence),
+        "f1": 2 * prevalence / (1 + prevalence) if positive else 0.0,
+        "balanced_accuracy": 0.5,
+    }
+
+
+def classification_report(
+    tumour: np.ndarray,
+    probability: np.ndarray,
+    patients: Sequence[Hashable],
+    threshold: float = 0.5,
+    n_boot: int = 1000,
+    seed: int = 0,
+    bins: int = 10,
+    max_points: int = 200,
+) -> dict:
+    """All scores of a set of cases at one threshold.
+
+    Args:
+        tumour: ``(N,)`` of 0 and 1, all known.
+        probability: ``(N,)`` tumour probabilities in [0, 1].
+        patients: ``(N,)`` patient of each case.
+        threshold: a case is called positive at or above it; chosen elsewhere, never on these cases.
+        n_boot: resamples of the bootstrap.
+        seed: of the bootstrap.
+        bins: of the calibration error and the reliability table.
+        max_points: of each curve.
+
+    Returns:
+        ``n``, ``n_patients``, ``n_positive``, ``prevalence``, ``threshold``, ``confusion``, ``metrics`` (name to
+        ``value``, ``ci``, ``method``), ``baseline_majority`` and ``curves`` (``roc``, ``pr``, ``reliability``). With
+        one class only: the counts, a ``note``, and in ``rates`` the one rate that exists.
+    """
+    tumour, probability = check_labels(tumour, probability, both=False)
+    if len(patients) != len(tumour):
+        raise ValueError(f"one patient a case is needed, got {len(patients)} for {len(tumour)} cases.")
+    called = probability >= threshold
+    counts = confusion(tumour, called)
+    report = {
+        "n": len(tumour),
+        "n_patients": len({str(p) for p in patients}),
+        "n_positive": int(tumour.sum()),
+        "prevalence": float(tumour.mean()),
+        "threshold": float(threshold),
+        "confusion": counts,
+    }
+    patients = np.asarray([str(p) for p in patients])
+    draw = {"n_boot": n_boot, "seed": seed}
+    if len(np.unique(tumour)) < 2:
+        name = "sensitivity" if tumour[0] == 1 else "specificity"
+        ci, method = rate_interval(called == (tumour == 1), patients, **draw)
+        value = float((called == (tumour == 1)).mean())
+        return report | {"note": "one class only", "rates": {name: _entry(value, ci, method)}}
+    metrics = _rate_metrics(tumour, called, patients, draw)
+    metrics["roc_auc"] = _auc_metric(tumour, probability, patients, draw)
+    for name, value, statistic in (
+        ("pr_auc", None, average_precision_statistic(tumour, probability)),
+        ("ece", calibration_errors(tumour, probability, bins)["ece"], ece_statistic(tumour, probability, bins)),
+    ):
+        value = float(statistic(np.ones((1, len(tumour))))[0]) if value is None else value
+        metrics[name] = _entry(value, bootstrap_interval(statistic, patients, **draw), BOOTSTRAP)
+    return report | {
+        "metrics": metrics,
+        "baseline_majority": majority_baseline(tumour),
+        "curves": {
+            "roc": roc_curve(tumour, probability, max_points),
+            "pr": precision_recall_curve(tumour, probability, max_points),
+            "reliability": reliability(tumour, probability, bins),
+        },
+    }
+
+
+def _entry(value: float, ci: tuple[float, float] | None, method: str) -> dict:
+    return {"value": value, "ci": list(ci) if ci is not None else None, "method": method}
+
+
+def _rate_metrics(tumour: np.ndarray, called: np.ndarray, patients: np.ndarray, draw: dict) -> dict[str, dict]:
+    """Values and intervals of everything in :func:`rates`."""
+    values = {name: float(value) for name, value in rates(**confusion(tumour, called)).items()}
+    right = called == (tumour == 1)
+    of = {  # the cases a plain rate is taken over
+        "sensitivity": tumour == 1,
+        "specificity": tumour == 0,
+        "accuracy": np.ones_like(called),
+        "ppv": called,
+        "npv": ~called,
+    }
+    metrics = {}
+    for name, value in values.items():
+        if name in of:
+            metrics[name] = _entry(value, *rate_interval(right[of[name]], patients[of[name]], **draw))
+        else:
+            ci = bootstrap_interval(rate_statistic(tumour, called, name), patients, **draw)
+            metrics[name] = _entry(value, ci, BOOTSTRAP)
+    low, high = (
+        [metrics[name]["ci"][side] for name in ("sensitivity", "specificity")] if _has_limits(metrics) else None
+        for side in (0, 1)
+    )
+    if low and min(values["sensitivity"], values["specificity"], 1 - values["sensitivity"], 1 - values["specificity"]) == 0:
+        # A rate of exactly 0 or 1 never varies over resamples; its own limits carried through Bayes' rule do say how
+        # little a small set proves. Both predictive values rise with both rates.
+        for percent in PREVALENCES_PERCENT:
+            limits = [predictive_values(*pair, percent / 100) for pair in (low, high)]
+            for name, index in ((f"ppv_at_{percent}", 0), (f"npv_at_{percent}", 1)):
+                ci = (float(limits[0][index]), float(limits[1][index]))
+                metrics[name] = _entry(values[name], ci, "limits of sensitivity and specificity")
+    return metrics
+
+
+def _has_limits(metrics: dict[str, dict]) -> bool:
+    return all(metrics[name]["ci"] is not None for name in ("sensitivity", "specificity"))
+
+
+def _auc_metric(tumour: np.ndarray, probability: np.ndarray, patients: np.ndarray, draw: dict) -> dict:
+    found = delong(tumour, probability)
+    if found.auc in (0.0, 1.0):
+        # No resample varies. Positives and negatives can be paired off, one patient each: every pair is one trial.
+        pairs = min(len(set(patients[tumour == value])) for value in (0, 1))
+        return _entry(found.auc, wilson(int(found.auc) * pairs, pairs), "wilson on disjoint pairs")
+    if len(set(patients)) == len(tumour) and np.isfinite(found.variance):
+        return _entry(found.auc, found.interval(), "delong")
+    return _entry(found.auc, bootstrap_interval(auc_statistic(tumour, probability), patients, **draw), BOOTSTRAP)

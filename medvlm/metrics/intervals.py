@@ -1,0 +1,182 @@
+"""Confidence intervals: Wilson for rates, and a bootstrap that resamples patients, never slices or studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+from scipy import stats
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Maps case weights ``(S, N)`` to values ``(S,)``; ``nan`` where a resample leaves the value undefined."""
+
+_CHUNK_CELLS = 4_000_000
+_MIN_DEFINED = 0.8
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a rate, without continuity correction.
+
+    Args:
+        successes: count, 0 to ``n``.
+        n: trials, at least 1.
+        confidence: two-sided, in (0, 1).
+
+    Returns:
+        Lower and upper limit; exactly 0 without a success, exactly 1 without a failure.
+
+    Reference:
+        E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"a rate needs 0 <= successes <= n and n >= 1, got {successes} of {n}.")
+    z = float(stats.norm.ppf(0.5 + _checked(confidence) / 2))
+    rate, shrink = successes / n, 1 + z * z / n
+    centre = (rate + z * z / (2 * n)) / shrink
+    half = z / shrink * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return (
+        0.0 if successes == 0 else float(max(centre - half, 0.0)),
+        1.0 if successes == n else float(min(centre + half, 1.0)),
+    )
+
+
+def patient_weights(patients: Sequence[Hashable], n_boot: int, seed: int) -> np.ndarray:
+    """How often each case is drawn when patients are drawn with replacement.
+
+    Args:
+        patients: ``(N,)`` patient of each case.
+        n_boot: number of resamples B.
+        seed: of the generator.
+
+    Returns:
+        ``(B, N)`` float64 counts; cases of one patient share a column's value.
+    """
+    if len(patients) == 0:
+        raise ValueError("the bootstrap needs at least one case, got none.")
+    if n_boot < 1:
+        raise ValueError(f"n_boot must be at least 1, got {n_boot}; 1000 is usual.")
+    _, index = np.unique(np.asarray([str(p) for p in patients]), return_inverse=True)
+    n_patients = int(index.max()) + 1
+    counts = np.random.default_rng(seed).multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_boot)
+    return counts[:, index].astype(np.float64)
+
+
+def bootstrap(statistic: Statistic, patients: Sequence[Hashable], n_boot: int = 1000, seed: int = 0) -> np.ndarray:
+    """Values of a statistic over resamples of patients.
+
+    Args:
+        statistic: see :data:`Statistic`.
+        patients: ``(N,)`` patient of each case.
+        n_boot: number of resamples B.
+        seed: of the generator; the same seed draws the same patients for every statistic.
+
+    Returns:
+        ``(B,)`` values, ``nan`` where undefined.
+    """
+    weights = patient_weights(patients, n_boot, seed)
+    step = max(1, _CHUNK_CELLS // weights.shape[1])
+    return np.concatenate([statistic(weights[start : start + step]) for start in range(0, n_boot, step)])
+
+
+def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Percentile interval of bootstrap values; None when fewer than 80% of them are defined."""
+    tail = (1 - _checked(confidence)) / 2
+    defined = values[np.isfinite(values)]
+    if len(defined) < _MIN_DEFINED * len(values):
+        return None
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    statistic: Statistic,
+    patients: Sequence[Hashable],
+    n_boot: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> tuple[float, float] | None:
+    """Percentile interval of a statistic over resampled patients.
+
+    Returns:
+        The limits, or None with fewer than two patients, or where most resamples leave the statistic undefined.
+    """
+    if len({str(p) for p in patients}) < 2:
+        return None
+    return percentile_interval(bootstrap(statistic, patients, n_boot, seed), confidence)
+
+
+def paired_bootstrap(
+    statistic_a: Statistic,
+    statistic_b: Statistic,
+    patients: Sequence[Hashable],
+    n_boot: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, float | list[float] | None]:
+    """Difference of two statistics of the same cases, on the same resamples of patients.
+
+    Returns:
+        ``difference`` (a minus b), ``ci``, and the two-sided ``p``: twice the smaller share of resamples on the other
+        side of zero (each share counts one resample more than there were, so that p is never 0). ``ci`` and ``p`` are
+        None with fewer than two patients, or where most resamples leave a value undefined.
+    """
+    whole = np.ones((1, len(patients)))
+    difference = float(statistic_a(whole)[0] - statistic_b(whole)[0])
+    if len({str(p) for p in patients}) < 2:
+        return {"difference": difference, "ci": None, "p": None}
+    values = bootstrap(lambda weights: statistic_a(weights) - statistic_b(weights), patients, n_boot, seed)
+    limits = percentile_interval(values, confidence)
+    defined = values[np.isfinite(values)]
+    if limits is None:
+        return {"difference": difference, "ci": None, "p": None}
+    below = (1 + np.count_nonzero(defined <= 0)) / (1 + len(defined))
+    above = (1 + np.count_nonzero(defined >= 0)) / (1 + len(defined))
+    return {"difference": difference, "ci": list(limits), "p": float(min(1.0, 2 * min(below, above)))}
+
+
+def rate_interval(
+    hits: np.ndarray, patients: Sequence[Hashable], n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[tuple[float, float] | None, str]:
+    """Interval of a rate over cases, of which a patient may have several.
+
+    Args:
+        hits: ``(N,)`` boolean, whether each case counts.
+        patients: ``(N,)`` patient of each case.
+        n_boot: number of resamples.
+        seed: of the generator.
+        confidence: two-sided.
+
+    Returns:
+        The limits (None without cases) and the method: Wilson with one case a patient; else the bootstrap by patient;
+        and where that sees no variation, Wilson on the number of patients.
+    """
+    hits = np.asarray(hits, dtype=bool)
+    if hits.size == 0:
+        return None, "no cases"
+    n_patients = len({str(p) for p in patients})
+    if n_patients == hits.size:
+        return wilson(int(hits.sum()), hits.size, confidence), "wilson"
+    if hits.all() or not hits.any():
+        return wilson(n_patients if hits.all() else 0, n_patients, confidence), "wilson on patients"
+    return bootstrap_interval(weighted_mean(hits), patients, n_boot, seed, confidence), "bootstrap by patient"
+
+
+def weighted_mean(values: np.ndarray) -> Statistic:
+    """Statistic: the mean over cases.
+
+    Args:
+        values: ``(N,)``, all finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return weights @ values / weights.sum(axis=1)
+
+    return mean
+
+
+def _checked(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}; 0.95 is usual.")
+    return confidence
