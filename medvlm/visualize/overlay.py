@@ -42,21 +42,30 @@ def write_atomically(path: str | Path, data: bytes) -> Path:
 
 
 def verdict(
-    probability: Any, volume_ml: Any = None, threshold: Any = None, found_from: float = NOTHING_FOUND_BELOW
+    probability: Any,
+    volume_ml: Any = None,
+    threshold: Any = None,
+    *,
+    found_from: float = NOTHING_FOUND_BELOW,
+    outlined: bool | None = None,
 ) -> str:
     """Say in words what the two heads found.
 
     Args:
         probability: of a tumour, 0 to 1; None when the class head is off.
-        volume_ml: predicted volume, None when the mask head is off.
+        volume_ml: predicted volume; None when the mask head is off, or when the image has no known voxel size.
         threshold: of the operating point.
         found_from: below this probability no tumour is reported.
+        outlined: whether the mask head outlined anything; from ``volume_ml`` when None.
 
     Returns:
         A line or two; a mask or an operating point that contradicts the first line is told in the second.
     """
     p, volume, operating = as_number(probability), as_number(volume_ml), as_number(threshold)
-    drawn = f"{quantity(volume)} mL outlined" if volume else "nothing outlined" if volume == 0 else ""
+    if outlined is None and volume is not None:
+        outlined = volume > 0
+    amount = f"{quantity(volume)} mL" if volume else "a region"
+    drawn = {True: f"{amount} outlined", False: "nothing outlined", None: ""}[outlined]
     if p is None:
         return f"Tumour probability not available. {drawn[:1].upper()}{drawn[1:]}".strip()
     point = ""
@@ -65,7 +74,7 @@ def verdict(
         point = f"{side} at the operating point {rate(operating)}"
     if p < found_from:
         lines = [f"No tumour found (tumour probability {rate(p)}, below {rate(found_from)})"]
-        against = [f"the mask head outlined {quantity(volume)} mL"] if volume else []
+        against = [f"the mask head outlined {amount}"] if outlined else []
         against += [point] if operating is not None and p >= operating else []
         if against:
             lines.append("Look again: " + "; ".join(against))
@@ -86,7 +95,7 @@ def save_overlay(
     found_from: float = NOTHING_FOUND_BELOW,
     title: str = "",
     regions: Sequence[str] | None = None,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    spacing: Sequence[float] | None = None,
     dpi: int = 130,
 ) -> Path:
     """Write the overlay of one case as a PNG, whole or not at all.
@@ -101,22 +110,24 @@ def save_overlay(
         cam: class activation ``(X, Y[, Z])``, not negative.
         probability: of a tumour, None when the class head is off.
         uncertainty: ``(X, Y[, Z])``.
-        volume_ml: predicted volume in mL; from mask and spacing when None.
+        volume_ml: predicted volume in mL; from mask and spacing when None and both are known.
         threshold: of the operating point.
         found_from: below this probability no tumour is reported.
         title: the case's name.
         regions: names of the mask's regions.
-        spacing: millimetres a voxel along x, y, z.
+        spacing: millimetres a voxel along x, y, z; None where it is not known, as for a PNG.
         dpi: pixels an inch.
 
     Returns:
         The path.
     """
-    if volume_ml is None and mask is not None:
-        inside = np.asarray(mask) > 0.5
-        inside = inside.any(axis=0) if inside.ndim == 4 else inside
+    inside = None if mask is None else np.asarray(mask) > 0.5
+    if inside is not None and inside.ndim == 4:
+        inside = inside.any(axis=0)
+    if volume_ml is None and inside is not None and spacing is not None:
         volume_ml = float(inside.sum()) * float(np.prod(spacing)) / 1000
-    words = verdict(probability, volume_ml, threshold, found_from)
+    outlined = None if inside is None else bool(inside.any())
+    words = verdict(probability, volume_ml, threshold, found_from=found_from, outlined=outlined)
     p = as_number(probability)
     hidden = p is not None and p < found_from
     shown = {} if hidden else {"pred": mask, "cam": cam, "uncertainty": uncertainty, "regions": regions}

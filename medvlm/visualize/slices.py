@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ def as_volume(array: Any, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} must be (X, Y) or (X, Y, Z), got shape {np.shape(array)}; pick one channel first, as in {name}[0]."
         )
-    return np.nan_to_num(volume.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    volume = volume.astype(np.float32)
+    finite = np.isfinite(volume)
+    return volume if finite.all() else np.where(finite, volume, np.float32(0))
 
 
 def as_regions(array: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -35,38 +38,76 @@ def as_regions(array: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
         ValueError: when the mask is not on the image's grid.
     """
     mask = np.asarray(array)
-    grid = shape[:2] if shape[2] == 1 else shape
-    for candidate in (mask[None, ..., None], mask[None], mask[..., None], mask):
-        if (
-            candidate.ndim == 4
-            and candidate.shape[1:] == shape
-            and (mask.ndim != 3 or mask.shape == shape or shape[2] == 1)
-        ):
-            return np.nan_to_num(candidate.astype(np.float32)) > 0.5
+    flat = shape[2] == 1
+    if mask.shape == shape:
+        mask = mask[None]
+    elif flat and mask.shape == shape[:2]:
+        mask = mask[None, ..., None]
+    elif flat and mask.ndim == 3 and mask.shape[1:] == shape[:2]:
+        mask = mask[..., None]
+    if mask.ndim == 4 and mask.shape[1:] == shape:
+        return mask > 0.5
     raise ValueError(
-        f"{name} must lie on the image's grid {grid} (or be (R, {', '.join(map(str, shape))})), got shape {mask.shape}; "
+        f"{name} must be {shape} like the image, or (R, *{shape}) for R regions, got {mask.shape}; "
         "put the prediction back on the image's grid first."
     )
 
 
-def display_window(volume: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.5)) -> tuple[float, float]:
-    """Find the grey values shown as black and white, from the percentiles of the voxels that are not background.
+def displayable(volume: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.8)) -> tuple[np.ndarray, float, float]:
+    """Find the grey values shown as black and white, and make the background black.
 
-    The background is the commonest value when it fills at least a twentieth of the volume; a constant image gives a
-    window of width 1 around its value.
+    The background is 0 or the lowest value, whichever fills more, when it fills at least a twentieth of the volume; in
+    a z-scored volume it is 0, in the middle of the brain's values, and would be shown grey.
+
+    Args:
+        volume: ``(X, Y, Z)``, finite.
+        percentiles: of the voxels that are not background.
+
+    Returns:
+        The volume to show, and the values of black and white; a constant image is shown mid-grey.
     """
-    values, counts = np.unique(volume, return_counts=True)
-    inside = volume
-    if len(values) > 1 and counts.max() >= 0.05 * volume.size:
-        background = values[counts.argmax()]
-        inside = volume[volume != background]
-        low, high = np.percentile(inside, percentiles)
-        low = min(low, float(background)) if background <= np.median(inside) else low
-    else:
-        low, high = np.percentile(inside, percentiles)
+    lowest = volume.min()
+    background = volume == (0 if (volume == 0).sum() >= (volume == lowest).sum() else lowest)
+    if not 0.05 <= background.mean() < 1:
+        background = np.zeros(volume.shape, bool)
+    inside = volume[~background]
+    low, high = np.percentile(inside[:: max(1, inside.size // 500_000)], percentiles)
     if not high > low:
-        return float(values[0]) - 0.5, float(values[0]) + 0.5 if len(values) == 1 else float(values[-1])
-    return float(low), float(high)
+        low, high = float(inside.min()), float(inside.max())
+    if not high > low:
+        low, high = (low - 0.5, low + 0.5) if not background.any() else (low - 1.0, low)
+    return np.where(background, np.float32(low), volume), float(low), float(high)
+
+
+def content_box(
+    shown: np.ndarray, low: float, high: float, regions: Sequence[np.ndarray] = (), margin: float = 0.05
+) -> tuple[slice, slice]:
+    """Find the part of a plane worth showing: the head, and everything that a mask or a map marks, even outside it.
+
+    Args:
+        shown: ``(X, Y)`` or ``(X, Y, Z)`` as ``displayable`` gives it.
+        low: the value of black.
+        high: the value of white.
+        regions: boolean ``(X, Y)`` planes that must stay in view.
+        margin: left around, as a share of the side.
+
+    Returns:
+        Slices along x and y; the whole plane where nothing stands out.
+    """
+    content = shown > low + 0.08 * (high - low)
+    content = content.any(axis=2) if content.ndim == 3 else content
+    box = []
+    for axis in (0, 1):
+        size = content.shape[axis]
+        busy = content.mean(axis=1 - axis) > 0.01  # a few noisy pixels are no head
+        for region in regions:
+            busy = busy | region.any(axis=1 - axis)
+        found = np.flatnonzero(busy)
+        if not found.size:
+            return slice(None), slice(None)
+        pad = int(np.ceil(margin * (found[-1] - found[0] + 1)))
+        box.append(slice(max(0, int(found[0]) - pad), min(size, int(found[-1]) + 1 + pad)))
+    return box[0], box[1]
 
 
 def informative_slice(image: np.ndarray, *maps: np.ndarray | None) -> int:
@@ -87,8 +128,8 @@ def informative_slice(image: np.ndarray, *maps: np.ndarray | None) -> int:
     for other in maps:
         if other is not None and other.ndim == 3 and np.ptp(other) > 0:
             return int(other.sum(axis=(0, 1)).argmax())
-    low, high = display_window(image)
-    content = (image > low + 0.1 * (high - low)).sum(axis=(0, 1)).astype(float)
+    shown, low, high = displayable(image)
+    content = (shown > low + 0.1 * (high - low)).sum(axis=(0, 1)).astype(float)
     if content.max() == content.min():
         return image.shape[2] // 2
     wide = np.flatnonzero(content >= 0.95 * content.max())  # the middle of the widest part of the head

@@ -17,6 +17,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9"
 SEQUENCE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY)
@@ -27,10 +28,18 @@ CSS_NAMES = {
     SKY: "--sky", INK: "--ink", FAINT: "--faint",
 }  # fmt: skip
 
+BEYOND_LATIN = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "WenQuanYi Zen Hei", "Arial Unicode MS", "SimHei")
+
+
+def _fonts_beyond_latin() -> list[str]:
+    installed = {font.name for font in fontManager.ttflist}
+    return [name for name in BEYOND_LATIN if name in installed]
+
+
 RC = {
     "text.parse_math": False,  # a case or a source may be called "a$b"
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": ["DejaVu Sans", *_fonts_beyond_latin()],
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -69,10 +78,16 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width_inches: float, height_inches: float, columns: int = 1, **kwargs) -> tuple[Figure, list[Axes]]:
-    """Make a figure with a row of axes, without pyplot, so that nothing is kept alive and no display is needed."""
-    figure = Figure(figsize=(width_inches, height_inches), layout="constrained", facecolor="none")
+def blank_figure(width_inches: float, height_inches: float, **kwargs) -> Figure:
+    """Make an empty figure without pyplot, so that nothing is kept alive and no display is needed."""
+    figure = Figure(figsize=(width_inches, height_inches), facecolor="none", **kwargs)
     FigureCanvasAgg(figure)
+    return figure
+
+
+def new_figure(width_inches: float, height_inches: float, columns: int = 1, **kwargs) -> tuple[Figure, list[Axes]]:
+    """Make a figure with a row of axes, laid out so that nothing overlaps."""
+    figure = blank_figure(width_inches, height_inches, layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False, **kwargs)
     return figure, list(axes[0])
 
