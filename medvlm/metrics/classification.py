@@ -204,23 +204,27 @@ def _rate_metrics(tumour: np.ndarray, called: np.ndarray, patients: np.ndarray, 
         else:
             ci = bootstrap_interval(rate_statistic(tumour, called, name), patients, **draw)
             metrics[name] = _entry(value, ci, BOOTSTRAP)
-    low, high = (
-        [metrics[name]["ci"][side] for name in ("sensitivity", "specificity")] if _has_limits(metrics) else None
-        for side in (0, 1)
-    )
-    if low and min(values["sensitivity"], values["specificity"], 1 - values["sensitivity"], 1 - values["specificity"]) == 0:
-        # A rate of exactly 0 or 1 never varies over resamples; its own limits carried through Bayes' rule do say how
-        # little a small set proves. Both predictive values rise with both rates.
-        for percent in PREVALENCES_PERCENT:
-            limits = [predictive_values(*pair, percent / 100) for pair in (low, high)]
-            for name, index in ((f"ppv_at_{percent}", 0), (f"npv_at_{percent}", 1)):
-                ci = (float(limits[0][index]), float(limits[1][index]))
-                metrics[name] = _entry(values[name], ci, "limits of sensitivity and specificity")
+    if {values["sensitivity"], values["specificity"]} & {0.0, 1.0}:
+        metrics |= _through_bayes(values, metrics)
     return metrics
 
 
-def _has_limits(metrics: dict[str, dict]) -> bool:
-    return all(metrics[name]["ci"] is not None for name in ("sensitivity", "specificity"))
+def _through_bayes(values: dict[str, float], metrics: dict[str, dict]) -> dict[str, dict]:
+    """Predictive values with the limits of sensitivity and specificity carried through Bayes' rule.
+
+    A rate of exactly 0 or 1 never varies over resamples; its own limits do say how little a small set proves. Both
+    predictive values rise with both rates, so that limits map to limits.
+    """
+    sides = [metrics["sensitivity"]["ci"], metrics["specificity"]["ci"]]
+    if None in sides:
+        return {}
+    found = {}
+    for percent in PREVALENCES_PERCENT:
+        low, high = (predictive_values(*pair, percent / 100) for pair in zip(*sides, strict=True))
+        for index, name in enumerate((f"ppv_at_{percent}", f"npv_at_{percent}")):
+            ci = (float(low[index]), float(high[index]))
+            found[name] = _entry(values[name], ci, "limits of sensitivity and specificity")
+    return found
 
 
 def _auc_metric(tumour: np.ndarray, probability: np.ndarray, patients: np.ndarray, draw: dict) -> dict:

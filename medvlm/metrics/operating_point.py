@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ def choose_operating_point(
     Raises:
         ValueError: on a test section, too few positives, or a target out of range.
     """
-    if "test" in chosen_on.lower():
+    if "test" in re.split(r"[^a-z]+", chosen_on.lower()):
         raise ValueError(
             f"a threshold chosen on section {chosen_on!r} would flatter the test scores; choose it on validation."
         )
