@@ -1,0 +1,195 @@
+"""Sections of the report about cases: the heads' agreement, the worst cases, all cases, and the notes at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medvlm.visualize import figures
+from medvlm.visualize.numbers import as_estimate, as_number, count, plural, quantity, rate
+from medvlm.visualize.page import (
+    Markup,
+    anchor,
+    bullets,
+    drawing,
+    facts,
+    heading,
+    html,
+    join,
+    paragraph,
+    picture,
+    section,
+    table,
+)
+from medvlm.visualize.results import listed, part, region_names, rows_by_case, threshold_of, true_class
+
+Rows = Sequence[Mapping[str, Any]]
+Panels = Mapping[str, bytes]
+MOST_PICTURES = 12
+MOST_ROWS = 5000
+
+
+def _case_ids(entries: Any) -> list[str]:
+    names = [e.get("case_id") if isinstance(e, Mapping) else e for e in listed(entries)]
+    return [str(name) for name in dict.fromkeys(names) if name is not None]
+
+
+def _caption(case: str, row: Mapping[str, Any] | None, regions: Sequence[str]) -> Markup:
+    words = [Markup(f"<strong>{html(case)}</strong>")]
+    if row is None:
+        return Markup(f"{words[0]} \N{MIDDLE DOT} not among the rows")
+    words += [html(row.get("source") or "source not stated"), html(f"truth: {true_class(row)}")]
+    words.append(html(f"tumour probability {rate(row.get('probability'))}"))
+    for name in regions:
+        if as_number(row.get(f"dice_{name}")) is not None:
+            words.append(html(f"Dice {name} {rate(row[f'dice_{name}'])}"))
+    true, predicted = (as_number(row.get(f"{k}_volume_ml_{regions[0]}")) if regions else None for k in ("true", "pred"))
+    if predicted is not None:
+        beside = f" of {quantity(true)} mL true" if true is not None else " mL, truth unknown"
+        words.append(html(f"{regions[0]} {quantity(predicted)}{beside}"))
+    return Markup(" \N{MIDDLE DOT} ".join(words))
+
+
+def _pictured(cases: Sequence[str], panels: Panels) -> list[str]:
+    return [case for case in cases if case in panels][:MOST_PICTURES]
+
+
+def _pictures(
+    cases: Sequence[str], evaluation: Mapping[str, Any], rows: Rows, panels: Panels, shown: Sequence[str] = ()
+) -> Markup:
+    """Show cases; one that an earlier section shows is linked, one without a picture is described."""
+    known, regions = rows_by_case(rows), region_names(evaluation, rows)
+    drawn = set(_pictured([c for c in cases if c not in shown], panels))
+    parts, described = [], []
+    for case in cases:
+        caption = _caption(case, known.get(case), regions)
+        if case in drawn:
+            parts.append(picture(panels[case], caption, anchor(f"case {case}"), f"Images of case {case}"))
+        elif case in shown:
+            link = Markup(f'{caption} \N{MIDDLE DOT} <a href="#{anchor(f"case {case}")}">pictured above</a>')
+            described.append(link)
+        else:
+            described.append(caption)
+    if described:
+        parts.append(paragraph("Further cases:" if parts else "Without a picture here:"))
+        parts.append(bullets(described))
+    return join(parts)
+
+
+def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
+    """Whether the tumour probability and the mask tell the same story."""
+    found = part(evaluation, "agreement")
+    title = "Agreement of the two heads"
+    if not found:
+        return section("agreement", title, paragraph("Not evaluated: it takes both heads.", "absent"))
+    regions = region_names(evaluation, rows)
+    main = regions[0] if regions else "WT"
+    limit = found.get("threshold_ml")
+    odd = _case_ids(found.get("disagreeing"))
+    spearman = as_estimate(found.get("spearman")).value
+    names = (("both", "tumour by both"), ("neither", "tumour by neither"), ("mask_only", "by the mask only"),
+             ("class_only", "by the class only"))  # fmt: skip
+    words = f"A tumour is seen by the mask head from {quantity(limit)} mL on, and by the class head from the operating point on."
+    if spearman is not None:
+        words += f" The rank correlation (Spearman) of probability and {main} volume is {rate(spearman)}."
+    figure = figures.agreement_scatter(rows, main, threshold_of(evaluation), limit, odd)
+    listing = (
+        heading(f"Cases whose heads disagree ({count(len(odd))})")
+        if odd
+        else paragraph("No case is listed as disagreeing.")
+    )
+    return section(
+        "agreement", title, paragraph(words),
+        table(["Verdict", "Cases"], [[name, count(found.get(key))] for key, name in names]),
+        drawing(figure, "agreement", "A dot a case. Dashed: the two thresholds. Upper left and lower right: the heads disagree.",
+                "No row holds both a probability and a predicted volume."),
+        listing, _pictures(odd, evaluation, rows, panels) if odd else None,
+    )  # fmt: skip
+
+
+def worst(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
+    """The cases with the lowest scores, as pictures."""
+    cases = _case_ids(evaluation.get("worst"))
+    if not cases:
+        return section("worst", "Worst cases", paragraph("No list of worst cases is available.", "absent"))
+    shown = _pictured(_case_ids(part(evaluation, "agreement").get("disagreeing")), panels)
+    names = {1: "The worst case", 10: "The ten worst cases"}
+    title = names.get(len(cases), f"The {count(len(cases))} worst cases")
+    words = None if panels else paragraph("No pictures were made for this report.", "absent")
+    return section("worst", title, words, _pictures(cases, evaluation, rows, panels, shown))
+
+
+def all_cases(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
+    """Every case in a table that sorts by a click."""
+    if not rows:
+        return section("cases", "All cases", paragraph("No rows of cases were given.", "absent"))
+    regions = region_names(evaluation, rows)
+    scores = [(f"{key}_{name}", f"{label} {name}", write) for name in regions for key, label, write in (
+        ("dice", "Dice", rate), ("hd95_mm", "HD95 (mm)", quantity))]  # fmt: skip
+    for name in regions[:1]:
+        scores += [
+            (f"true_volume_ml_{name}", f"True {name} (mL)", quantity),
+            (f"pred_volume_ml_{name}", f"Predicted {name} (mL)", quantity),
+        ]
+    scores = [s for s in scores if any(as_number(row.get(s[0])) is not None for row in rows)]
+    lines = []
+    for row in rows[:MOST_ROWS]:
+        probability = as_number(row.get("probability"))
+        cells = [row.get("case_id") or "unnamed", row.get("patient_id") or "", row.get("source") or "", true_class(row)]
+        cells.append((rate(probability) if probability is not None else "", probability))
+        for key, _, write in scores:
+            value = as_number(row.get(key))
+            cells.append((write(value) if value is not None else "", value))
+        lines.append(cells)
+    words = "A click on a column's name sorts by it. An empty cell: not known or not defined for this case."
+    if len(rows) > MOST_ROWS:
+        words += f" The first {count(MOST_ROWS)} of {plural(len(rows), 'case')} are listed; all are in the CSV."
+    header = ["Case", "Patient", "Source", "Truth", "Tumour probability", *(label for _, label, _ in scores)]
+    made = table(header, lines, words=4, sortable=True)
+    return section("cases", "All cases", paragraph(words), Markup(f'<div class="tall">{made}</div>'))
+
+
+def reading(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
+    """How to read the numbers, and what they do not say."""
+    has_masks = bool(part(evaluation, "segmentation", "overall"))
+    notes = [
+        "Brackets hold 95% confidence intervals: how far a value may move with other patients of the same kind. They say "
+        "nothing about other scanners, hospitals or diseases.",
+        "Scores hold for the sources listed, at their prevalence. Predictive values at 1, 5 and 10% prevalence assume that "
+        "sensitivity and specificity stay as they are.",
+        "The majority answer is what always giving the commoner class would score; a metric near it shows nothing learnt.",
+        "A case without a mask is one whose mask is unknown, not one without a tumour; it takes no part in mask scores.",
+    ]  # fmt: skip
+    if has_masks:
+        notes.append(
+            "HD95 is 374 mm, by the BraTS rule, wherever exactly one of truth and prediction is empty; a few such cases "
+            "move the mean far, so read the median and the dots too."
+        )
+        notes.append(
+            "Lesion-wise scores count a false lesion as a lesion with Dice 0; a plain Dice hardly sees small ones."
+        )
+    notes.append(
+        "Pictures show one axial slice, the one with most truth and prediction, front on top and, where the file gives its "
+        "orientation, the patient's left on the right. A class activation shows where the class head looked, not why."
+    )
+    notes.append("Research software: not a medical device, not for decisions about patients.")
+    return section("reading", "How to read this, and its limits", bullets(notes))
+
+
+def provenance(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
+    """What made this report."""
+    bundle, checkpoint = part(evaluation, "bundle"), part(evaluation, "checkpoint")
+    name = " ".join(str(bundle[key]) for key in ("name", "version") if bundle.get(key))
+    pairs = [("Evaluated", evaluation.get("created")), ("Bundle", name), ("Checkpoint", checkpoint.get("file")),
+             ("SHA-256", checkpoint.get("sha256")), ("Section", evaluation.get("section")), ("Seed", evaluation.get("seed"))]  # fmt: skip
+    made = [(label, value if value not in (None, "") else "not stated") for label, value in pairs]
+    made += [(package, version) for package, version in sorted(part(evaluation, "versions").items())]
+    command = evaluation.get("command")
+    if isinstance(command, (list, tuple)):
+        command = " ".join(map(str, command))
+    shown = (
+        Markup(f"<pre><code>{html(command)}</code></pre>")
+        if command
+        else paragraph("The command is not stated.", "absent")
+    )
+    return section("provenance", "Provenance", facts(made), heading("Command"), shown)

@@ -1,0 +1,84 @@
+"""Reading of ``evaluation.json`` and of the rows, tolerant of parts that are absent, and the names that readers see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medvlm.visualize.numbers import as_number
+
+RATES = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "balanced_accuracy": "Balanced accuracy",
+    "mcc": "MCC",
+    "f1": "F1",
+    "accuracy": "Accuracy",
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "ece": "Expected calibration error (ECE)",
+}
+SCORES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95_mm": "HD95 (mm)",
+    "lw_dice": "Lesion-wise Dice",
+    "lw_hd95_mm": "Lesion-wise HD95 (mm)",
+}
+PREVALENCES = (1, 5, 10)  # per cent
+
+
+def part(evaluation: Any, *keys: str) -> dict[str, Any]:
+    """Follow keys down; whatever is absent on the way, or is no mapping, gives an empty dictionary."""
+    for key in keys:
+        evaluation = evaluation.get(key) if isinstance(evaluation, Mapping) else None
+    return dict(evaluation) if isinstance(evaluation, Mapping) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """A list or tuple as a list; anything else as an empty one."""
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def region_names(evaluation: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the mask's regions, from the scores or else from the rows' columns; the whole tumour comes first."""
+    names = list(part(evaluation, "segmentation", "overall"))
+    for row in rows[:1]:
+        for key in row:
+            for prefix in ("dice_", "pred_volume_ml_"):
+                name = key.removeprefix(prefix)
+                if key.startswith(prefix) and not key.startswith("lw_") and name not in names:
+                    names.append(name)
+    return sorted(names, key=lambda name: ("WT", "TC", "ET", name).index(name))
+
+
+def threshold_of(evaluation: Mapping[str, Any]) -> float | None:
+    """The probability from which a case is called a tumour."""
+    return as_number(part(evaluation, "operating_point").get("threshold"))
+
+
+def rows_by_case(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Find a row by its case."""
+    return {str(row.get("case_id")): row for row in rows}
+
+
+def true_class(row: Mapping[str, Any]) -> str:
+    """Say a row's class in words."""
+    tumour = as_number(row.get("tumour"))
+    return "unknown" if tumour is None else "tumour" if tumour else "no tumour"
+
+
+def described(name: str) -> str:
+    """A metric's name for readers: ``dice_WT`` is "Dice, WT", ``ppv_at_5`` is "PPV at 5% prevalence"."""
+    if name in RATES:
+        return RATES[name]
+    for key in sorted(SCORES, key=len, reverse=True):
+        if name == key or name.startswith(f"{key}_"):
+            region = name.removeprefix(key).strip("_")
+            return SCORES[key] + (f", {region}" if region else "")
+    for kind in ("ppv", "npv"):
+        if name.startswith(f"{kind}_at_"):
+            return f"{kind.upper()} at {name.removeprefix(f'{kind}_at_')}% prevalence"
+    return name.replace("_", " ")
