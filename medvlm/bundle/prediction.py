@@ -1,0 +1,61 @@
+"""The command ``python -m medvlm predict``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medvlm.bundle.locate import find_bundle
+from medvlm.engines.prediction import PredictionReport, run_inference
+
+
+def predict(
+    bundle: str,
+    input: str,
+    output: str,
+    device: str = "cpu",
+    backend: str = "torch",
+    channels: str | None = None,
+    series: str | None = None,
+    section: str | None = None,
+    overlays: str = "",
+    resume: bool = True,
+    **overrides: Any,
+) -> PredictionReport:
+    """Segment and classify whatever you have: files, folders, DICOM, a datalist, a folder of cases.
+
+    Writes a folder a case: label map, probabilities, class activation and uncertainty on the input's own grid, a
+    picture, and a manifest; then ``summary.csv`` and ``failed.json``. A case that cannot be done does not stop the
+    others; the exit status is 1 then. The same command again does only what is missing.
+
+    Args:
+        bundle: name or folder of the bundle.
+        input: an image file, a folder with the modality files of a case, a DICOM folder, a datalist, or a folder of
+            cases.
+        output: folder for the results.
+        device: ``cpu``, ``cuda`` or ``cuda:1``.
+        backend: ``torch``, ``onnxruntime`` or ``openvino``.
+        channels: names of the channels where the files' names do not tell: ``FLAIR,T1,T1c,T2`` in a 4-D file's order,
+            or ``FLAIR=a.nii.gz,T1=b.nii.gz``.
+        series: the DICOM series to take where a folder holds several.
+        section: the datalist's section, ``inference`` or else ``test`` by default.
+        overlays: further configs over ``inference.json``, e.g. ``inference_3d``; several with commas.
+        resume: leave cases alone that are there from the same input, weights and settings.
+        overrides: ids of ``inference.json`` and their values, e.g. ``--mc_samples 0 --tta False``.
+
+    Returns:
+        What was done and what failed.
+    """
+    root = find_bundle(bundle)
+    wanted = {"input_channels": channels, "input_series": series, "input_section": section}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    return run_inference(
+        root,
+        input,
+        output,
+        configs=["inference", *[name for name in overlays.split(",") if name]],
+        device=f"$torch.device('{device}')",
+        backend=backend,
+        resume=resume,
+        **wanted,
+        **overrides,
+    )

@@ -1,0 +1,311 @@
+"""Whatever a user has, as cases: a file, a folder of modalities, a DICOM series, a datalist, a folder of cases."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from medvlm.data.conventions import UNNAMED_CHANNEL, canonical_channel
+from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
+from medvlm.data.reading import ITK, NIFTI, PICTURE, suffix_of
+from medvlm.engines.dicom_folders import choose_series, is_dicom, series_in
+
+VOLUMES = (*NIFTI, *ITK)
+IMAGES = (*VOLUMES, *PICTURE)
+TOKENS = {
+    "flair": "FLAIR", "fla": "FLAIR", "t2f": "FLAIR", "t2flair": "FLAIR", "t1": "T1", "t1n": "T1", "t1w": "T1",
+    "t1pre": "T1", "t1c": "T1c", "t1ce": "T1c", "t1gd": "T1c", "t1post": "T1c", "t1cw": "T1c", "t1km": "T1c",
+    "t2": "T2", "t2w": "T2", "t2tse": "T2",
+}  # fmt: skip
+CONTRAST_TOKENS = {"ce", "c", "gd", "gad", "post", "contrast", "km"}
+NOT_IMAGES = {
+    "seg", "segmentation", "label", "labels", "mask", "brainmask", "gt", "otmulticlass", "roi", "probabilities", "cam",
+    "uncertainty",
+}  # fmt: skip
+
+
+def tokens_of(name: str) -> list[str]:
+    """The words of a file's or folder's name, lower case, its ending left out."""
+    suffix = suffix_of(name)
+    stem = name[: -len(suffix)] if suffix in IMAGES else name
+    return [token for token in re.split(r"[^0-9a-z]+", stem.lower()) if token]
+
+
+def modality_of(name: str) -> tuple[str | None, str]:
+    """Read the modality out of a name.
+
+    Args:
+        name: a file's or folder's name, e.g. ``BraTS20_001_t1ce.nii.gz``.
+
+    Returns:
+        The canonical channel or None, and the name's other words joined: what the modalities of one case share.
+    """
+    tokens = tokens_of(name)
+    hits = [index for index, token in enumerate(tokens) if token in TOKENS]
+    if not hits:
+        return None, "_".join(tokens)
+    last = hits[-1]
+    found, used = TOKENS[tokens[last]], {last}
+    near = [index for index in (last - 1, last + 1) if 0 <= index < len(tokens)]
+    if found == "T1" and any(tokens[index] in CONTRAST_TOKENS for index in near):
+        found, used = "T1c", used | {index for index in near if tokens[index] in CONTRAST_TOKENS}
+    if last - 1 in hits and {found, TOKENS[tokens[last - 1]]} == {"T2", "FLAIR"}:  # T2-FLAIR is FLAIR
+        found, used = "FLAIR", used | {last - 1}
+    return found, "_".join(token for index, token in enumerate(tokens) if index not in used)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's name says that it is an image, and not a mask."""
+    return path.is_file() and suffix_of(path) in IMAGES and not NOT_IMAGES & set(tokens_of(path.name))
+
+
+def case_name(path: Path) -> str:
+    """A case's name from its file or folder: the ending left out."""
+    suffix = suffix_of(path)
+    return path.name[: -len(suffix)] if suffix in IMAGES and not path.is_dir() else path.name
+
+
+def channel_names(channels: str | Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """Read the user's ``--channels``.
+
+    Args:
+        channels: ``"FLAIR,T1,T1c,T2"`` or a list (the order inside a 4-D file), or ``"FLAIR=a.nii.gz,T1=b.nii.gz"``
+            (which file is which).
+
+    Returns:
+        The ordered names, and the names by file; one of them is empty.
+
+    Raises:
+        ValueError: When a name is unknown, or the two forms are mixed.
+    """
+    if not channels:
+        return [], {}
+    parts = channels.split(",") if isinstance(channels, str) else [str(part) for part in channels]
+    parts = [part.strip() for part in parts if part.strip()]
+    named = [part for part in parts if "=" in part]
+    if named and len(named) != len(parts):
+        raise ValueError(f"channels takes either names or NAME=FILE pairs, got a mixture: {', '.join(parts)}.")
+    if not named:
+        return [canonical_channel(part) for part in parts], {}
+    pairs = [part.split("=", 1) for part in named]
+    return [], {file.strip(): canonical_channel(name) for name, file in pairs}
+
+
+def find_cases(
+    path: str | os.PathLike[str],
+    channels: str | Sequence[str] | None = None,
+    series: str | None = None,
+    section: str | None = None,
+) -> list[dict]:
+    """Turn what a user points at into cases.
+
+    Args:
+        path: an image file (NIfTI, NRRD, MetaImage, PNG, JPEG), a DICOM file or folder, a folder with the modality
+            files of one case, a folder of cases, or a datalist.
+        channels: see :func:`channel_names`; only needed where names do not say it.
+        series: the DICOM series to take where a folder holds several: its UID, its end, or words of its description.
+        section: the datalist's section; by default ``inference``, then ``test``, whichever holds cases.
+
+    Returns:
+        Cases as in a datalist: ``image`` (absolute), ``channels``, ``case_id``, ``patient_id``, ``source``. A case of
+        a folder of cases that cannot be understood is in the list with ``error`` and without ``image``.
+
+    Raises:
+        FileNotFoundError: When there is nothing at ``path``.
+        ValueError: When it cannot be understood; lists what was, and the remedy.
+    """
+    root = Path(path).expanduser().absolute()
+    if not root.exists():
+        raise FileNotFoundError(f"there is nothing at {root}; name a file or a folder that exists.")
+    if root.is_file() and root.suffix.lower() == ".json":
+        return _from_datalist(root, section)
+    if root.is_file():
+        return [_from_file(root, channels, series)]
+    cases = _unique(_from_folder(root, channels, series, root.name))
+    if not cases:
+        raise ValueError(
+            f"{root} holds no image; looked for {', '.join(IMAGES)} and DICOM, in it and in its folders, "
+            f"and left out files named like masks ({', '.join(sorted(NOT_IMAGES)[:4])} ...)."
+        )
+    return cases
+
+
+def _case(image: str | list[str], channels: list[str], case_id: str) -> dict:
+    return {"image": image, "channels": channels, "case_id": case_id, "patient_id": case_id, "source": "input"}
+
+
+def _from_datalist(path: Path, section: str | None) -> list[dict]:
+    datalist = read_datalist(path)
+    filled = [name for name in ("inference", "test") if datalist.get(name)]
+    if section is None and not filled:
+        there = ", ".join(f"{name} ({len(datalist.get(name) or [])})" for name in SECTIONS)
+        raise ValueError(f"{path} has no case in inference or test; choose with --section, it has {there}.")
+    cases = load_datalist(path, section or filled[0])
+    kept = ("image", "channels", "case_id", "patient_id", "study_id", "source")
+    return [{key: case[key] for key in kept if key in case} for case in cases]
+
+
+def _from_file(path: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str = "") -> dict:
+    if suffix_of(path) not in IMAGES and is_dicom(path):
+        return _from_dicom(path.parent, channels, series, case_id or path.parent.name)
+    if suffix_of(path) not in IMAGES:
+        raise ValueError(f"{path} is no image that can be read; use {', '.join(IMAGES)}, DICOM, or a datalist (.json).")
+    ordered, by_file = channel_names(channels)
+    if path.name in by_file:
+        ordered = [by_file[path.name]]
+    case_id = case_id or case_name(path)
+    count = _channels_inside(path)
+    if count == 1:
+        return _case(str(path), ordered[:1] or [modality_of(path.name)[0] or UNNAMED_CHANNEL], case_id)
+    names = ordered or _msd_modalities(path)
+    if len(names) != count:
+        known = f"{len(names)} names were given ({', '.join(names)})" if names else "its names are not known"
+        raise ValueError(
+            f"{path} holds {count} channels and {known}; name them in the file's order, "
+            "e.g. --channels FLAIR,T1,T1c,T2. A wrong order would go unnoticed, so it is not guessed."
+        )
+    return _case(str(path), names, case_id)
+
+
+def _channels_inside(path: Path) -> int:
+    """Channels of a volume file from its header; 1 where it cannot be read (loading will say why) or is a picture."""
+    if suffix_of(path) not in NIFTI:
+        return 1
+    import nibabel
+
+    try:
+        shape = nibabel.load(path).shape
+    except Exception:  # nibabel raises many kinds on damaged files; the case's own loading names file and remedy
+        return 1
+    return int(shape[3]) if len(shape) == 4 else 1
+
+
+def _msd_modalities(path: Path) -> list[str]:
+    """Channel names of a Medical Segmentation Decathlon file, from the ``dataset.json`` one folder up."""
+    file = path.parent.parent / "dataset.json"
+    if not file.is_file():
+        return []
+    try:
+        modality = json.loads(file.read_text(encoding="utf-8"))["modality"]
+        return [canonical_channel(modality[key]) for key in sorted(modality, key=int)]
+    except (ValueError, KeyError, TypeError, OSError):
+        return []
+
+
+def _from_dicom(folder: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str) -> dict:
+    chosen = choose_series(folder, series)
+    ordered, _ = channel_names(channels)
+    name = modality_of(chosen.description)[0] or modality_of(folder.name)[0] or UNNAMED_CHANNEL
+    image = folder if len(series_in(folder)) == 1 else _folder_of_links(chosen.files)
+    return _case(str(image), ordered[:1] or [name], case_id)
+
+
+def _folder_of_links(files: Iterable[str]) -> Path:
+    """A temporary folder with links to the files of one series, removed when the program ends."""
+    kept = tempfile.TemporaryDirectory(prefix="medvlm-series-")
+    atexit.register(kept.cleanup)
+    for file in files:
+        os.symlink(file, Path(kept.name) / Path(file).name)
+    return Path(kept.name)
+
+
+def _from_folder(folder: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str) -> list[dict]:
+    """The cases of one folder; a folder that only holds folders is a folder of cases (or of modality series)."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    volumes = [entry for entry in entries if is_image(entry) and suffix_of(entry) in VOLUMES]
+    pictures = [entry for entry in entries if is_image(entry) and suffix_of(entry) in PICTURE]
+    if volumes:
+        cases = _group(volumes, channels, folder, case_id)
+    elif not pictures and any(entry.is_file() and is_dicom(entry) for entry in entries):
+        return [_from_dicom(folder, channels, series, case_id)]
+    else:
+        cases = []
+    cases += [_case(str(file), [modality_of(file.name)[0] or UNNAMED_CHANNEL], case_name(file)) for file in pictures]
+    folders = [entry for entry in entries if entry.is_dir()]
+    study = _modality_folders(folders)
+    if study and not cases:
+        return [_case([str(path) for path in study.values()], list(study), case_id)]
+    for inner in folders:
+        try:
+            cases += _from_folder(inner, channels, series, inner.name)
+        except (ValueError, OSError) as error:
+            cases.append({"case_id": inner.name, "error": str(error), "source": "input", "path": str(inner)})
+    return cases
+
+
+def _modality_folders(folders: list[Path]) -> dict[str, Path]:
+    """Folders named after different modalities, each with DICOM files: one study. Else nothing."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        name = modality_of(folder.name)[0]
+        if name is None or name in found or not any(is_dicom(file) for file in folder.iterdir() if file.is_file()):
+            return {}
+        found[name] = folder
+    return found if len(found) > 1 else {}
+
+
+def _group(files: list[Path], channels: str | Sequence[str] | None, folder: Path, case_id: str) -> list[dict]:
+    """Group volume files into cases by what their names share besides the modality."""
+    ordered, by_file = channel_names(channels)
+    absent = set(by_file) - {file.name for file in files}
+    if absent:
+        raise ValueError(f"{folder} has no {', '.join(sorted(absent))}; it has {', '.join(f.name for f in files)}.")
+    if by_file:
+        chosen = [file for file in files if file.name in by_file]
+        return [_case([str(file) for file in chosen], [by_file[file.name] for file in chosen], case_id)]
+    if len(files) == 1 and ordered:
+        return [_from_file(files[0], ordered, None)]
+    read = [(file, *modality_of(file.name)) for file in files]
+    known = [row for row in read if row[1]]
+    if not known:  # each file is a case of its own
+        return [_tolerant_file(file, ordered) for file in files]
+    understood = "; ".join(f"{file.name}: {name or 'not understood'}" for file, name, _ in read)
+    remedy = f'--channels "FLAIR={files[0].name},..." says which file is which.'
+    if len(known) == len(read) == len({name for _, name, _ in read}):  # one file a modality: one case
+        return [_files_case({name: file for file, name, _ in read}, case_id)]
+    if len(known) < len(read) and len({rest for _, _, rest in known}) == 1:
+        raise ValueError(f"{folder} holds files whose modality is not clear ({understood}); {remedy}")
+    groups: dict[str, dict[str, Path]] = {}
+    for file, name, rest in read:
+        group = groups.setdefault(rest, {})
+        if name in group:
+            raise ValueError(f"{folder} holds two files for {name} of one case ({understood}); {remedy}")
+        group[name or UNNAMED_CHANNEL] = file
+    return [_files_case(group, rest or case_id) for rest, group in groups.items()]
+
+
+def _files_case(group: dict[str, Path], case_id: str) -> dict:
+    files = [str(file) for file in group.values()]
+    return _case(files if len(files) > 1 else files[0], list(group), case_id)
+
+
+def _tolerant_file(file: Path, ordered: list[str]) -> dict:
+    try:
+        return _from_file(file, ordered, None)
+    except (ValueError, OSError) as error:
+        return {"case_id": case_name(file), "error": str(error), "source": "input", "path": str(file)}
+
+
+def _unique(cases: list[dict]) -> list[dict]:
+    """Give cases that share a name different ones: with the name of the folder above, then with a number."""
+    names = [re.sub(r"[/\\:\0]", "_", case["case_id"]) or "case" for case in cases]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    seen: set[str] = set()
+    for case, name in zip(cases, names, strict=True):
+        if name in shared:
+            first = case.get("image", case.get("path", ""))
+            name = f"{Path(first[0] if isinstance(first, list) else first).parent.name}_{name}"
+        number, base = 2, name
+        while name in seen:
+            name, number = f"{base}_{number}", number + 1
+        seen.add(name)
+        case["case_id"] = name
+        if "patient_id" in case:
+            case["patient_id"] = name
+    return cases

@@ -1,0 +1,99 @@
+"""The verdict on a case: its tumour probability against the operating point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.transforms import Transform
+
+from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
+
+
+def read_operating_point(path: str | Path) -> dict[str, Any]:
+    """Read the frozen threshold of a bundle.
+
+    Args:
+        path: ``operating_point.json``.
+
+    Returns:
+        The file's entries, with ``threshold``, ``calibrated`` and ``from`` (its name). Without a file the threshold
+        is 0.5 and ``calibrated`` is False.
+
+    Raises:
+        ValueError: When the file holds no threshold between 0 and 1.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return {"threshold": 0.5, "calibrated": False, "from": "default: the bundle has no operating_point.json"}
+    try:
+        point = json.loads(path.read_text(encoding="utf-8"))
+        threshold = float(point["threshold"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no operating point ({error!r}); calibrate the bundle again.") from error
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"the threshold in {path} must lie in [0, 1], got {threshold}; calibrate the bundle again.")
+    return {**point, "threshold": threshold, "calibrated": True, "from": path.name}
+
+
+def judge(
+    probability: float | None,
+    volume_ml: float | None,
+    point: Mapping[str, Any],
+    none_below: float = NOTHING_FOUND_BELOW,
+) -> dict[str, Any]:
+    """Say what follows from a case's tumour probability.
+
+    Args:
+        probability: of a tumour; None when the class head is off.
+        volume_ml: predicted volume; None when unknown.
+        point: see :func:`read_operating_point`.
+        none_below: below this probability the summary says that no tumour was found.
+
+    Returns:
+        ``tumour_probability``, ``verdict`` (positive, negative, unknown), ``threshold``, ``calibrated``, ``shown``
+        (whether mask and class activation are shown), ``summary``.
+    """
+    threshold = point["threshold"]
+    side = "unknown" if probability is None else "positive" if probability >= threshold else "negative"
+    words = verdict(probability, volume_ml, threshold if point["calibrated"] else None, none_below)
+    if probability is not None and not point["calibrated"]:
+        words += f"\n{side.capitalize()} at {threshold:g}, a threshold that is not calibrated"
+    return {
+        "tumour_probability": probability,
+        "verdict": side,
+        "threshold": threshold,
+        "calibrated": point["calibrated"],
+        "shown": probability is None or probability >= none_below,
+        "summary": words,
+    }
+
+
+class Verdictd(Transform):
+    """Set ``result`` of a case from its class logits, for MONAI Label, REST answers and the case writer.
+
+    Args:
+        key: the class logits ``(K,)``, class 0 = no tumour.
+        operating_point: path of the frozen threshold's file; read when the first case comes.
+        none_below: see :func:`judge`.
+    """
+
+    def __init__(
+        self, key: str = "pred_tumour", operating_point: str | Path = "", none_below: float = NOTHING_FOUND_BELOW
+    ) -> None:
+        self.key = key
+        self.operating_point = operating_point
+        self.none_below = none_below
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the case with ``result``: see :func:`judge`; nothing about volumes."""
+        d = dict(data)
+        probability = None
+        if self.key in d:
+            logits = torch.as_tensor(d[self.key]).float().reshape(-1)
+            probability = float(1 - torch.softmax(logits, dim=0)[0])
+        d["result"] = judge(probability, None, read_operating_point(self.operating_point), self.none_below)
+        return d
