@@ -201,29 +201,29 @@ def _rate_metrics(tumour: np.ndarray, called: np.ndarray, patients: np.ndarray, 
     for name, value in values.items():
         if name in of:
             metrics[name] = _entry(value, *rate_interval(right[of[name]], patients[of[name]], **draw))
-        else:
+        elif not name.startswith(("ppv_at", "npv_at")):
             ci = bootstrap_interval(rate_statistic(tumour, called, name), patients, **draw)
             metrics[name] = _entry(value, ci, BOOTSTRAP)
-    if {values["sensitivity"], values["specificity"]} & {0.0, 1.0}:
-        metrics |= _through_bayes(values, metrics)
-    return metrics
+    return metrics | _through_bayes(values, metrics)
 
 
 def _through_bayes(values: dict[str, float], metrics: dict[str, dict]) -> dict[str, dict]:
     """Predictive values with the limits of sensitivity and specificity carried through Bayes' rule.
 
-    A rate of exactly 0 or 1 never varies over resamples; its own limits do say how little a small set proves. Both
-    predictive values rise with both rates, so that limits map to limits.
+    Both predictive values rise with both rates, so that limits map to limits. (Resamples would not do: a few
+    negatives, all right in many a resample, would put the upper limit of a PPV at 1.)
     """
+    method = "limits of sensitivity and specificity"
     sides = [metrics["sensitivity"]["ci"], metrics["specificity"]["ci"]]
     if None in sides:
-        return {}
+        names = [name for name in values if name.startswith(("ppv_at", "npv_at"))]
+        return {name: _entry(values[name], None, method) for name in names}
     found = {}
     for percent in PREVALENCES_PERCENT:
         low, high = (predictive_values(*pair, percent / 100) for pair in zip(*sides, strict=True))
         for index, name in enumerate((f"ppv_at_{percent}", f"npv_at_{percent}")):
             ci = (float(low[index]), float(high[index]))
-            found[name] = _entry(values[name], ci, "limits of sensitivity and specificity")
+            found[name] = _entry(values[name], ci, method)
     return found
 
 
