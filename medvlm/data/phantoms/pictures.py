@@ -1,0 +1,216 @@
+"""Writers of pictures: the two Kaggle layouts (whole heads, JPEG, many shapes) and PNG slices of stripped brains."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medvlm.data.phantoms.geometry import Grid
+from medvlm.data.phantoms.layouts import Written
+from medvlm.data.phantoms.scanners import MODALITIES, ScannerStyle
+from medvlm.data.phantoms.subjects import Person, Study
+from medvlm.data.phantoms.tumours import KINDS, Tumour
+
+CLASS_NAMES = {
+    "plain": {"glioma": "glioma", "meningioma": "meningioma", None: "notumor", "pituitary": "pituitary"},
+    "long": {
+        "glioma": "glioma_tumor", "meningioma": "meningioma_tumor", None: "no_tumor", "pituitary": "pituitary_tumor",
+    },
+}  # fmt: skip
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
+PIXEL_MM = 1.15
+FIELD_MM = (205.0, 245.0, 200.0)
+MIN_AREA_MM2 = 90.0
+
+
+@dataclass(frozen=True)
+class PictureStyle:
+    """How pictures of one layout are made.
+
+    Args:
+        planes: chance of axial, coronal and sagittal.
+        modalities: chance of each of ``MODALITIES``.
+        side_px: shortest and longest long side.
+        skull: chance that skull and scalp are there.
+        grey: chance of one channel instead of RGB.
+        suffixes: file endings, drawn evenly; ``.png`` is lossless.
+    """
+
+    planes: tuple[float, float, float] = (0.86, 0.08, 0.06)
+    modalities: tuple[float, float, float, float] = (0.12, 0.38, 0.22, 0.28)
+    side_px: tuple[int, int] = (120, 400)
+    skull: float = 0.9
+    grey: float = 0.3
+    suffixes: tuple[str, ...] = (".jpg", ".jpg", ".jpg", ".JPG", ".JPG", ".jpeg", ".png")
+
+
+YES_NO_STYLE = PictureStyle()
+FOUR_CLASS_STYLE = PictureStyle(
+    (0.6, 0.25, 0.15), (0.15, 0.55, 0.15, 0.15), (200, 400), skull=0.97, grey=0.4, suffixes=(".jpg",)
+)
+
+
+def draw_slice(
+    person: Person, rng: np.random.Generator, style: ScannerStyle, plane: str, noise: float, skull: bool
+) -> Study:
+    """One slice of a person, through the tumour or, in a control, where a tumour might have been.
+
+    Raises:
+        ValueError: if no slice through the tumour shows it.
+    """
+    axis = PLANES[plane]
+    shape = [int(side / PIXEL_MM) for side in FIELD_MM]
+    spacing = [PIXEL_MM] * 3
+    shape[axis], spacing[axis] = 1, 4.0
+    kind = person.tumour.kind if person.tumour else str(rng.choice(KINDS, p=(0.7, 0.2, 0.1)))
+    focus = (person.tumour or Tumour.sample(rng, person.brain, kind)).foci[0]
+    for attempt in range(8):
+        offset = rng.uniform(-0.35, 0.35) * focus.radius_mm / (1 + attempt)
+        centre = [0.0, 0.0, 4.0]
+        centre[axis] = float(focus.centre[axis]) + offset
+        growth = 1.15**attempt
+        grid = Grid(tuple(shape), tuple(spacing), tuple(centre))  # type: ignore[arg-type]
+        study = person.scan(rng, style, grid, noise, growth=growth, skull=skull)
+        if person.tumour is None or (study.labels > 0).sum() * PIXEL_MM**2 >= MIN_AREA_MM2:
+            return study
+    raise ValueError(
+        f"a slice must show at least {MIN_AREA_MM2} mm2 of tumour, got less in 8 attempts at a {kind}; use another "
+        "seed."
+    )
+
+
+def upright(image: np.ndarray, plane: str) -> np.ndarray:
+    """The slice ``(X, Y, Z)`` as rows and columns: Anterior or Superior up, the patient's Left to the right."""
+    flat = image.squeeze(PLANES[plane]).T
+    return flat if plane == "axial" else flat[::-1]
+
+
+def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Grey values 0..255 after a viewer's window, with a faint noise floor in the air."""
+    inside = image[image > 0]
+    top = np.percentile(inside, rng.uniform(97.5, 99.8))
+    grey = np.clip(image / top, 0, 1) ** rng.uniform(0.85, 1.2)
+    floor = np.abs(rng.normal(0, rng.uniform(0, 0.012), image.shape))
+    return (255 * np.clip(np.maximum(grey, floor), 0, 1)).astype(np.uint8)
+
+
+def framed(grey: np.ndarray, rng: np.random.Generator, side_px: tuple[int, int]) -> np.ndarray:
+    """The head cut out with some margin, sometimes on a wider black frame, resized to a long side in the range."""
+    rows, columns = (np.flatnonzero((grey > 20).sum(axis) > 3) for axis in (1, 0))
+    top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    margins = rng.integers(-2, 14, size=4)
+    if rng.random() < 0.2:
+        margins[[1, 3]] += int(rng.integers(20, 60))  # a wide black frame
+    padded = np.pad(grey, 80)
+    box = padded[80 + top - margins[0] : 80 + bottom + margins[2], 80 + left - margins[1] : 80 + right + margins[3]]
+    factor = rng.integers(*side_px, endpoint=True) / max(box.shape)
+    size = (max(8, round(box.shape[1] * factor)), max(8, round(box.shape[0] * factor)))
+    return np.asarray(Image.fromarray(box).resize(size, Image.Resampling.BICUBIC))
+
+
+def encoded(grey: np.ndarray, rng: np.random.Generator, suffix: str, rgb: bool) -> bytes:
+    """The picture as the bytes of a JPEG or PNG file."""
+    image, out = Image.fromarray(grey), io.BytesIO()
+    if rgb:
+        image = image.convert("RGB")
+    quality = int(rng.integers(55, 94))
+    if suffix.lower() == ".png":
+        image.save(out, "PNG", compress_level=3)
+    else:
+        image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def copied(data: bytes, rng: np.random.Generator, suffix: str, rgb: bool) -> bytes:
+    """A near-duplicate: the same bytes, or encoded again, resized, slightly cut or brightened."""
+    manner = rng.choice(["same", "encoded", "resized", "cut"], p=[0.25, 0.25, 0.3, 0.2])
+    if manner == "same":
+        return data
+    grey = Image.open(io.BytesIO(data)).convert("L")
+    if manner == "resized":
+        factor = rng.uniform(0.7, 1.3)
+        grey = grey.resize(
+            (max(8, round(grey.width * factor)), max(8, round(grey.height * factor))), Image.Resampling.BICUBIC
+        )
+    elif manner == "cut":
+        cut = max(1, round(0.015 * min(grey.size)))
+        grey = grey.crop((cut, cut, grey.width - cut, grey.height - cut))
+        grey = grey.point(lambda value: min(255, int(value * 1.04)))
+    return encoded(np.asarray(grey), rng, suffix, rgb)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A head's picture before it has a name: file bytes, ending, and what was drawn."""
+
+    data: bytes
+    suffix: str
+    rgb: bool
+    facts: dict
+
+
+def kaggle_picture(
+    person: Person, rng: np.random.Generator, scanner: ScannerStyle, style: PictureStyle, noise: float
+) -> Picture:
+    """Draw, window, frame and encode one picture of a person."""
+    plane = str(rng.choice(list(PLANES), p=style.planes))
+    modality = int(rng.choice(len(MODALITIES), p=style.modalities))
+    skull = bool(rng.random() < style.skull)
+    rgb = bool(rng.random() >= style.grey)
+    suffix = str(rng.choice(style.suffixes))
+    study = draw_slice(person, rng, scanner, plane, noise, skull)
+    grey = framed(windowed(upright(study.images[modality], plane), rng), rng, style.side_px)
+    facts = {**study.facts, "modality": MODALITIES[modality], "plane": plane}
+    facts.pop("volume_ml", None)
+    return Picture(encoded(grey, rng, suffix, rgb), suffix, rgb, facts)
+
+
+def yes_no_path(index: int, tumour: bool, suffix: str, rng: np.random.Generator) -> str:
+    """A file name as in the Kaggle set: ``yes/Y12.jpg``, ``no/12 no.jpg``, ``no/N12.JPG`` or ``no/no 12.jpg``."""
+    if tumour:
+        return f"yes/Y{index + 1}{suffix}"
+    return "no/" + str(rng.choice([f"{index + 1} no", f"N{index + 1}", f"no {index + 1}"])) + suffix
+
+
+def four_class_path(index: int, kind: str | None, part: str, names: str) -> str:
+    """A file name as in the four-class set: ``Training/glioma/Tr-gl_0012.jpg``, or the older set's spelling."""
+    folder = CLASS_NAMES[names][kind]
+    if names == "long":
+        return f"{part}/{folder}/image({index + 1}).jpg"
+    return f"{part}/{folder}/{part[:2]}-{folder[:2]}_{index + 10:04d}.jpg"
+
+
+def write_brats_slice(
+    root: Path, person: Person, rng: np.random.Generator, scanner: ScannerStyle, index: int, noise: float
+) -> Written:
+    """A FLAIR slice 256 x 256 as PNG, rows along x, with its mask (0, 255) where there is a tumour."""
+    name = f"{'yes' if person.tumour else 'no'}_tumor/sample_{index:03d}"
+    study = draw_slice(person, rng, scanner, "axial", noise, skull=False)
+    image = study.images[MODALITIES.index("FLAIR")].squeeze(2)
+    grey = np.clip(image / np.percentile(image[image > 0], 99.7), 0, 1)
+    mask = study.labels.squeeze(2) > 0
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    pads = [((256 - n) // 2, 256 - n - (256 - n) // 2) for n in image.shape]
+    Image.fromarray(np.pad((255 * grey).astype(np.uint8), pads)).save(folder / "image.png", compress_level=3)
+    if person.tumour:
+        Image.fromarray(np.pad(mask.astype(np.uint8) * 255, pads)).save(folder / "mask.png", compress_level=3)
+    patient = f"BraTS20_Training_{index + 1 + (0 if person.tumour else 500):03d}"
+    text = {
+        "index": index,
+        "source": "phantom",
+        "filename": f"{patient}_slice077.npz",
+        "has_tumor": person.tumour is not None,
+        "tumor_pixels": int(mask.sum()),
+        "patient_id": patient,
+        "slice_idx": 77,
+        "modality": "flair",
+        "shape": [1, 256, 256],
+    }
+    (folder / "metadata.json").write_text(json.dumps(text, indent=2) + "\n")
+    return Written(name, patient, {**study.facts, "modality": "FLAIR"})

@@ -1,0 +1,205 @@
+"""A person in a scanner: anatomy, mimics and perhaps a tumour, drawn on any grid as four modalities and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from medvlm.data.phantoms.brain import Anatomy, Brain, Pose
+from medvlm.data.phantoms.geometry import Array, Grid, cover, ellipsoid_mm, select
+from medvlm.data.phantoms.mimics import Mimics
+from medvlm.data.phantoms.scanners import GLIOSIS_CHANGE, MODALITIES, OEDEMA_CHANGE, Scanner, ScannerStyle
+from medvlm.data.phantoms.tumours import Lesion, Tumour
+
+MIN_TUMOUR_ML = 2.0
+MIN_CONTRAST_TO_NOISE = 1.8
+FLAIR = MODALITIES.index("FLAIR")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Four modalities and the truth on one grid.
+
+    ``images``: ``(4, X, Y, Z)`` float32 in the order of ``MODALITIES``, background exactly 0; ``labels``:
+    ``(X, Y, Z)`` uint8 with the values of ``medvlm.data.phantoms.tumours``; ``white``: ``(X, Y, Z)`` bool, healthy
+    white matter; ``facts``: what was drawn.
+    """
+
+    images: Array
+    labels: np.ndarray
+    white: np.ndarray
+    grid: Grid
+    facts: dict
+
+
+@dataclass(frozen=True)
+class Person:
+    """Anatomy, mimics and perhaps a tumour.
+
+    Args:
+        seed: entropy, from which everything about the person follows.
+        kind: tumour kind, or None for a healthy control.
+        faint: whether the tumour is faint and small.
+        rich_mimics: whether there are many bright things that are no tumour.
+    """
+
+    brain: Brain
+    mimics: Mimics
+    tumour: Tumour | None
+    faint: bool
+
+    @classmethod
+    def sample(
+        cls, seed: np.random.SeedSequence, kind: str | None = "glioma", faint: bool = False, rich_mimics: bool = False
+    ) -> Person:
+        """Draw a person; the anatomy does not depend on whether there is a tumour."""
+        anatomy, mimics, tumour = (np.random.default_rng(child) for child in seed.spawn(3))
+        brain = Brain(anatomy)
+        return cls(
+            brain,
+            Mimics.sample(mimics, rich_mimics),
+            Tumour.sample(tumour, brain, kind, faint) if kind else None,
+            faint and kind is not None,
+        )
+
+    def scan(
+        self,
+        rng: np.random.Generator,
+        style: ScannerStyle,
+        grid: Grid,
+        noise: float = 1.0,
+        growth: float = 1.0,
+        skull: bool = False,
+    ) -> Study:
+        """Draw the person on a grid.
+
+        Args:
+            rng: source of the pose, of the scanner's settings and of the noise.
+            style: the scanner's ranges.
+            grid: where to draw.
+            noise: factor on the noise.
+            growth: factor on the tumour's size (a later time point).
+            skull: draw skull and scalp too, instead of a skull-stripped brain.
+
+        Raises:
+            ValueError: if the grid is too coarse or too small to hold a tumour of ``MIN_TUMOUR_ML``.
+        """
+        pose, scanner = Pose.sample(rng), Scanner(rng, style, noise)
+        world = grid.points()
+        canonical = pose.to_canonical(world)
+        limit = ellipsoid_mm(canonical, (0, 0, -1), (94, 108, 82) if skull else (78, 96, 76))
+        kept = np.flatnonzero(limit < 0)
+        own = self.brain.individual(select(canonical, kept))
+        outer = self.brain.outer_mm(own)
+        seen = np.flatnonzero(outer < (14 if skull else 0))
+        kept, own, outer = kept[seen], select(own, seen), outer[seen]
+        canonical, world = select(canonical, kept), select(world, kept)
+        voxel_mm = float(np.sort(grid.spacing_mm)[:2].mean())
+        tumour = self.tumour.grown(growth) if self.tumour else None
+        labels = np.zeros(grid.shape, np.uint8)
+        for _ in range(12):
+            anatomy = self.brain.anatomy(canonical, own, outer, voxel_mm, tumour.push if tumour else None)
+            lesion = tumour.at(canonical, anatomy, _smooth_white(anatomy, kept, grid)) if tumour else None
+            if lesion is None:
+                break
+            labels.flat[kept] = lesion.labels
+            labels = _without_fragments(labels, grid)
+            if min(grid.shape) == 1 or (labels > 0).sum() * grid.voxel_ml >= MIN_TUMOUR_ML:
+                break
+            tumour = tumour.grown(1.25)
+        else:
+            found = (labels > 0).sum() * grid.voxel_ml
+            raise ValueError(
+                f"a tumour needs {MIN_TUMOUR_ML} mL on the grid, got {found:.1f} mL on shape {grid.shape} with "
+                f"spacing_mm {grid.spacing_mm}; let the grid cover the head (about 192 x 192 x 140 mm)."
+            )
+        signal = self._signal(scanner, canonical, anatomy, lesion, tumour)
+        if skull:
+            signal = _with_skull(scanner, signal, canonical, anatomy.outer_mm)
+        signal = scanner.shade(signal, world)
+        inside = np.zeros(grid.shape, bool)
+        inside.flat[kept] = True
+        images = np.zeros((len(MODALITIES), *grid.shape), np.float32)
+        for channel in range(len(MODALITIES)):
+            plain = np.zeros(grid.shape, np.float32)
+            plain.flat[kept] = signal[:, channel]
+            images[channel] = scanner.image(channel, plain, grid, inside)
+        white = np.zeros(grid.shape, bool)
+        white.flat[kept] = (anatomy.of("white") > 0.9) & (anatomy.ventricle_mm > 10)
+        white &= ~ndimage.binary_dilation(labels > 0, iterations=2)
+        return Study(images, labels, white, grid, self._facts(tumour, labels, grid))
+
+    def _signal(
+        self, scanner: Scanner, points: Array, anatomy: Anatomy, lesion: Lesion | None, tumour: Tumour | None
+    ) -> Array:
+        signal = scanner.tissue(anatomy.fractions)  # (N, 4)
+        hole, border = self.mimics.fluid_holes(points)
+        hole, border = hole * (1 - anatomy.of("csf")), border * anatomy.of("white")
+        gliosis = np.maximum(self.mimics.white_matter(points, anatomy), 0.8 * border)
+        signal += gliosis[:, None] * np.asarray(GLIOSIS_CHANGE, np.float32)
+        signal += hole[:, None] * (scanner.signal["csf"].astype(np.float32) - signal)
+        left = self.mimics.unsuppressed(points, anatomy)
+        signal[:, FLAIR] += left * 0.75
+        if lesion is None or tumour is None:
+            return signal
+        least = MIN_CONTRAST_TO_NOISE * np.hypot(float(scanner.noise[FLAIR]), 0.02) / OEDEMA_CHANGE[FLAIR]
+        contrast = max(tumour.contrast, least)
+        signal += (lesion.oedema - gliosis.clip(0, 1) * lesion.oedema)[:, None] * np.float32(contrast) * np.asarray(
+            OEDEMA_CHANGE, np.float32
+        )
+        white = scanner.signal["white"]
+        core_contrast = min(1.1, 0.3 + 0.8 * contrast)
+        for name in ("necrosis", "solid", "enhancing"):
+            value = scanner.signal[name].copy()
+            if name == "necrosis":
+                value[FLAIR] += tumour.cystic * (0.45 - value[FLAIR])
+            value = white + core_contrast * (value - white)
+            signal += getattr(lesion, name)[:, None] * (value.astype(np.float32) - signal)
+        return signal
+
+    def _facts(self, tumour: Tumour | None, labels: np.ndarray, grid: Grid) -> dict:
+        if tumour is None:
+            return {"tumour": 0}
+        return {
+            "tumour": 1,
+            "kind": tumour.kind,
+            "grade": tumour.grade,
+            "faint": self.faint,
+            "foci": len(tumour.foci),
+            "volume_ml": round(float((labels > 0).sum() * grid.voxel_ml), 2),
+        }
+
+
+def _smooth_white(anatomy: Anatomy, kept: np.ndarray, grid: Grid, sd_mm: float = 3.0) -> Array:
+    """Share of white matter and nuclei around each kept point, ``(N,)``."""
+    share = np.zeros(grid.shape, np.float32)
+    share.flat[kept] = anatomy.of("white") + anatomy.of("nuclei") + anatomy.of("stem")
+    sigma = sd_mm / np.asarray(grid.spacing_mm) * (np.asarray(grid.shape) > 1)
+    return ndimage.gaussian_filter(share, sigma, truncate=2).flat[kept]
+
+
+def _without_fragments(labels: np.ndarray, grid: Grid, least_ml: float = 0.3) -> np.ndarray:
+    """Drop specks of the drawn mask, and fill its pinholes with oedema's neighbours left as they are."""
+    parts, count = ndimage.label(labels > 0, np.ones((3, 3, 3)))
+    if count <= 1 or min(grid.shape) == 1:
+        return labels
+    sizes = np.bincount(parts.ravel()) * grid.voxel_ml
+    sizes[0] = 0
+    keep = sizes >= min(least_ml, sizes.max())
+    return np.where(keep[parts], labels, 0).astype(np.uint8)
+
+
+def _with_skull(scanner: Scanner, signal: Array, points: Array, outer: Array) -> Array:
+    """Add fluid, bone, scalp and eyes outside the brain's envelope, by distance from it."""
+    signal = signal.copy()
+    layers = (("csf", outer > 0), ("bone", outer > 2.0), ("scalp", outer > 8.5))
+    for name, where in layers:
+        signal[where] = scanner.signal[name].astype(np.float32)
+    marrow = cover(np.abs(outer - 5) - 0.8, 1.5)
+    signal += (0.45 * marrow * (outer > 2))[:, None] * (scanner.signal["scalp"].astype(np.float32) - signal)
+    mirror = np.abs(points[:, 0])
+    eye = np.hypot(np.hypot(mirror - 32, points[:, 1] + 84), points[:, 2] + 32) - 12
+    inside = cover(eye, 1.5)[:, None] * (outer > 1)[:, None]
+    return signal + inside * (scanner.signal["csf"].astype(np.float32) - signal)
