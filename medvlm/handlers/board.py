@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from medvlm.handlers.case_pictures import take_picture
+from medvlm.handlers.checkpoint import is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,9 @@ class TrainingBoard:
         return self._writer
 
     def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
+        """Register with a trainer; rank 0 writes for all."""
+        if not is_main_process():
+            return
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.measure_gradients)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.log_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
@@ -116,7 +121,7 @@ class EpochProgress:
     """
 
     def __init__(self, title: str = "train", evaluator: Engine | None = None, enabled: bool = True) -> None:
-        self.title, self.evaluator, self.enabled = title, evaluator, enabled
+        self.title, self.evaluator, self.enabled = title, evaluator, enabled and is_main_process()
         self._bar: tqdm | None = None
         self._losses: list[float] = []
 
@@ -170,35 +175,41 @@ class ImagePanels:
 
     Args:
         board: the training board whose file is used.
-        trainer: engine whose epoch numbers the entries.
-        panel: ``panel(image, truth=, pred=, title=) -> (H, W, 3) uint8``, as ``medvlm.visualize.panels.panel_array``.
-        cam: ``cam(case) -> map of the image's shape`` or ``None``.
+        cam: activation map, see :func:`medvlm.handlers.case_pictures.take_picture`, or ``None``.
+        network: what ``cam`` looks into.
         count: pictures an epoch.
         every: epochs between two sets.
     """
 
-    def __init__(self, board: TrainingBoard, panel: Any, cam: Any = None, count: int = 4, every: int = 1) -> None:
-        self.board, self.panel, self.cam, self.count, self.every = board, panel, cam, count, every
+    def __init__(
+        self,
+        board: TrainingBoard,
+        cam: Callable[..., torch.Tensor] | None = None,
+        network: torch.nn.Module | None = None,
+        count: int = 4,
+        every: int = 1,
+    ) -> None:
+        if (cam is None) != (network is None):
+            raise ValueError("ImagePanels needs cam and network together; give both or neither.")
+        self.board, self.cam, self.network, self.count, self.every = board, cam, network, count, every
         self._epoch = 0
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.draw)
+        """Register with an evaluator; rank 0 writes for all."""
+        if is_main_process():
+            engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
     def begin(self, engine: Engine) -> None:
         """Count the evaluator's runs; each is one of the trainer's validations."""
         self._epoch += 1
 
-    def draw(self, engine: Engine) -> None:
+    def write(self, engine: Engine) -> None:
         """Draw the first cases of the run."""
-        from medvlm.handlers.case_fields import case_fields
-
-        first = engine.state.iteration - 1
-        if first >= self.count or (self._epoch - 1) % self.every:
+        number = engine.state.iteration - 1
+        if number >= self.count or (self._epoch - 1) % self.every:
             return
-        cases: Sequence[dict[str, Any]] = case_fields(engine.state)
-        for number, case in enumerate(cases):
-            image = self.panel(case, self.cam(case, engine) if self.cam is not None else None)
-            tag = f"validation/{first + number:02d}"
-            self.board.writer.add_image(tag, image, self._epoch, dataformats="HWC")
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            picture = take_picture(batch, output, cam=self.cam, network=self.network)
+            title = str(batch.get("case_id", number))
+            self.board.writer.add_image(f"cases/{number:02d}", picture.array(title), self._epoch, dataformats="HWC")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 CASE_KEYS = ("mask_known", "tumour", "tumour_known", "case_id", "patient_id", "source", "class_name")
-OUTPUT_KEYS = ("label", "pred_mask", "pred_tumour", "shown", "pred_features", "pred_slice_tumour")
+OUTPUT_KEYS = ("label", "pred_mask", "pred_tumour", "pred_features", "pred_slice_tumour")
 
 
 def case_fields(state: Any) -> list[dict[str, Any]]:

@@ -57,6 +57,12 @@ def write_atomically(write: Callable[[BinaryIO], Any], path: str | Path) -> Path
     return path
 
 
+def is_main_process() -> bool:
+    """Whether this process writes files: rank 0, or a run of one process."""
+    started = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not started or torch.distributed.get_rank() == 0
+
+
 def unwrapped(network: torch.nn.Module) -> torch.nn.Module:
     """The network inside ``DistributedDataParallel``, or the network itself."""
     return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
@@ -133,7 +139,9 @@ class TrainingCheckpoint:
         logger.info("resumed after epoch %d from %s", epoch, self.full)
 
     def save(self, engine: Engine) -> None:
-        """Write the weights if they are the best so far, then the full state."""
+        """Write the weights if they are the best so far, then the full state; rank 0 writes for all."""
+        if not is_main_process():
+            return
         score = self._score()
         network = unwrapped(self.network).state_dict()
         if score is None or self.best is None or score > self.best:
@@ -154,7 +162,8 @@ class TrainingCheckpoint:
 
     def finish(self, engine: Engine) -> None:
         """Remove the full state of a run that has ended; the weights file is its result."""
-        if engine.state.epoch >= (engine.state.max_epochs or 0) or engine.should_terminate:
+        ended = engine.state.epoch >= (engine.state.max_epochs or 0) or engine.should_terminate
+        if ended and is_main_process():
             self.full.unlink(missing_ok=True)
 
     def _score(self) -> float | None:

@@ -31,7 +31,7 @@ class ResumableEarlyStop(EarlyStopHandler):
 
     def _stopper(self) -> Any:
         if self._handler is None:
-            raise RuntimeError("ResumableEarlyStop needs set_trainer(trainer) before it is used; call it in `initialize`.")
+            raise RuntimeError("ResumableEarlyStop needs set_trainer(trainer) first; call it in `initialize`.")
         return self._handler
 
 

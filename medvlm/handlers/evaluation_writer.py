@@ -15,30 +15,18 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.transforms import Orientation
 from tqdm import tqdm
 
 from medvlm.handlers.case_fields import case_fields
+from medvlm.handlers.case_pictures import CasePicture, take_picture
 from medvlm.handlers.checkpoint import save_text_atomically
 from medvlm.metrics.comparison import compare
 from medvlm.metrics.operating_point import choose_operating_point, load_operating_point, save_operating_point
 from medvlm.metrics.rows import score_case, write_rows
 from medvlm.metrics.summary import summarise
-from medvlm.visualize.panels import case_panel
 from medvlm.visualize.report import write_report
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _Picture:
-    """The slice of a case that its panel shows: arrays (X, Y), kept small until it is known who is shown."""
-
-    image: np.ndarray
-    truth: np.ndarray | None
-    pred: np.ndarray | None
-    cam: np.ndarray | None
-    spacing: tuple[float, ...]
 
 
 @dataclass
@@ -60,8 +48,8 @@ class EvaluationWriter:
         threshold: probability above which a voxel belongs to a region.
         lesionwise: convention of the lesion-wise scores, or ``None`` to leave them out.
         against: ``{name: cases.csv}`` of other runs on the same cases, for the ablation.
-        cam: ``cam(image, network) -> map`` drawn beside the worst cases, or ``None``.
-        network: the network that ``cam`` looks into.
+        cam: activation map drawn beside the worst cases, see :func:`take_picture`, or ``None``.
+        network: what ``cam`` looks into.
         seed: seed of the bootstrap.
         n_boot: bootstrap repeats.
         command: the command that repeats the evaluation, for the report's provenance.
@@ -86,10 +74,10 @@ class EvaluationWriter:
     progress: bool = True
     _rows: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
     _features: list[np.ndarray] = field(default_factory=list, init=False, repr=False)
-    _pictures: dict[str, _Picture] = field(default_factory=dict, init=False, repr=False)
+    _pictures: dict[str, CasePicture] = field(default_factory=dict, init=False, repr=False)
 
     def attach(self, engine: Engine) -> None:
-        """Register with an evaluator whose post-processing gives ``pred_mask`` on the label's grid and ``shown``."""
+        """Register with an evaluator whose post-processing gives ``pred_mask`` on the label's grid."""
         engine.add_event_handler(Events.STARTED, self.begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.score)
         engine.add_event_handler(Events.COMPLETED, self.write)
@@ -105,8 +93,9 @@ class EvaluationWriter:
             self._rows.append(self._row(case))
             if "pred_features" in case:
                 self._features.append(torch.as_tensor(case["pred_features"]).float().cpu().numpy())
-            heat = self.cam(engine.state.batch[number], self.network) if self.cam is not None else None
-            self._pictures[str(case["case_id"])] = self._picture(case, heat)
+            batch, output = engine.state.batch[number], engine.state.output[number]
+            picture = take_picture(batch, output, self.threshold, self.cam, self.network)
+            self._pictures[str(case["case_id"])] = picture
         self._bar.update()
 
     def write(self, engine: Engine) -> None:
@@ -199,30 +188,8 @@ class EvaluationWriter:
             picture, row = self._pictures.get(name), rows.get(name)
             if picture is None or row is None:
                 continue
-            panels[name] = case_panel(
-                picture.image,
-                truth=picture.truth,
-                pred=picture.pred,
-                cam=picture.cam,
-                spacing=picture.spacing,
-                title=name,
-            )
+            panels[name] = picture.png(title=name, footer=_footer(row, self.regions))
         return panels
-
-    def _picture(self, case: dict[str, Any], heat: Any) -> _Picture:
-        image = _upright(case["shown"])
-        pred = _upright(case["pred_mask"]) > self.threshold if "pred_mask" in case else None
-        truth = _upright(case["label"]) > 0.5 if float(case["mask_known"]) else None
-        cam = None if heat is None else _upright(heat)
-        z = _telling_slice(image, truth, pred)
-        spacing = _spacing(MetaTensor(case["label"]))
-        return _Picture(
-            image=image[0, :, :, z].astype(np.float16),
-            truth=None if truth is None else truth[0, :, :, z],
-            pred=None if pred is None else pred[0, :, :, z],
-            cam=None if cam is None else cam[0, :, :, z].astype(np.float16),
-            spacing=spacing[:2],
-        )
 
 
 def _array(value: Any) -> np.ndarray:
@@ -234,23 +201,15 @@ def _spacing(value: Any) -> tuple[float, ...]:
     return tuple(float(s) for s in value.pixdim) if isinstance(value, MetaTensor) else (1.0, 1.0, 1.0)
 
 
-def _upright(value: Any) -> np.ndarray:
-    """The array (C, X, Y, Z) turned so that x runs to the patient's left and y to the back: pictures stand upright."""
-    turned = Orientation(axcodes="LPS", labels=None)(value) if isinstance(value, MetaTensor) else value
-    return _array(turned)
-
-
-def _telling_slice(image: np.ndarray, truth: np.ndarray | None, pred: np.ndarray | None) -> int:
-    """The slice where truth and prediction differ or lie most, else the one with the largest head."""
-    for mask in (
-        None if truth is None or pred is None else truth ^ pred,
-        truth,
-        pred,
-        image != 0,
-    ):
-        if mask is not None and mask.any():
-            return int(mask.sum(axis=(0, 1, 2)).argmax())
-    return image.shape[-1] // 2
+def _footer(row: dict[str, Any], regions: Sequence[str]) -> str:
+    """What the numbers say about a case, in one line."""
+    words = [f"source {row['source']}"]
+    if row["probability"] is not None:
+        words.append(f"tumour probability {row['probability']:.2f}")
+    if row["tumour"] is not None:
+        words.append("truth: tumour" if row["tumour"] else "truth: no tumour")
+    words += [f"Dice {r} {row[f'dice_{r}']:.2f}" for r in regions if row.get(f"dice_{r}") is not None]
+    return ", ".join(words)
 
 
 def _sha256(path: Path) -> str | None:

@@ -1,0 +1,69 @@
+"""A phantom data set on disk and a copy of the bundle, shared by the end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = {
+    "network_def::features": [8, 8, 16, 16, 16],
+    "image_size": 48,
+    "epochs": 1,
+    "epoch_samples": 16,
+    "batch_size": 4,
+    "progress": False,
+    "pictures": 1,
+}
+"""Overrides that make every stage take seconds."""
+
+
+def monai_run(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+    """``python -m monai.bundle ARGUMENTS`` from ``cwd``, as a user types it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return done
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """Folder with phantoms in every layout and one ``datalist.json`` over all of them."""
+    from medvlm.data.phantoms import write_phantoms
+    from medvlm.data.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("phantoms data")  # a blank in the path, as users have
+    write_phantoms(folder, cases_per_source=8, shape=(48, 48, 10), seed=1, progress=False)
+    prepare("mixed", root=folder, out=folder / "datalist.json", fractions=(0.5, 0.25, 0.25), seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory) -> Path:
+    """A copy of the bundle that tests may train into."""
+    folder = tmp_path_factory.mktemp("bundles") / "brats_mri_multitask"
+    ignored = shutil.ignore_patterns("models", "eval", "logs")
+    shutil.copytree(ROOT / "bundles" / "brats_mri_multitask", folder, ignore=ignored)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(bundle, phantoms) -> Path:
+    """The bundle after its whole curriculum, each stage for one tiny epoch, with its operating point frozen."""
+    from medvlm.bundle.curriculum import train
+
+    train(str(bundle), str(phantoms), **TINY)
+    return bundle

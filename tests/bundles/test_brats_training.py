@@ -1,0 +1,145 @@
+"""Every training config of the brain-tumour bundle runs on phantoms."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import monai.bundle
+import pytest
+import torch
+from conftest import TINY, monai_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from medvlm.bundle.curriculum import train
+
+
+def run(bundle, phantoms, configs, **overrides):
+    files = [str(bundle / "configs" / f"{name}.json") for name in configs]
+    monai.bundle.run(config_file=files, dataset_dir=str(phantoms), **{**TINY, **overrides})
+
+
+def test_the_curriculum_leaves_each_stage_and_a_frozen_operating_point(trained):
+    models = trained / "models"
+    assert {"stage_1.pt", "stage_2.pt", "model.pt", "operating_point.json"} <= {p.name for p in models.iterdir()}
+    point = json.loads((models / "operating_point.json").read_text())
+    assert point["frozen"] and point["chosen_on"] == "validation" and 0 <= point["threshold"] <= 1
+
+
+def test_the_classification_stage_leaves_the_frozen_parts_alone(trained):
+    first = torch.load(trained / "models" / "stage_1.pt", weights_only=True)
+    second = torch.load(trained / "models" / "stage_2.pt", weights_only=True)
+    changed = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
+    assert changed == {"tumour_head"}
+
+
+def test_a_second_call_changes_nothing(trained, phantoms):
+    before = {p.name: p.stat().st_mtime_ns for p in (trained / "models").glob("*.pt")}
+    train(str(trained), str(phantoms), calibrate=False, **TINY)
+    assert before == {p.name: p.stat().st_mtime_ns for p in (trained / "models").glob("*.pt")}
+
+
+def test_tensorboard_holds_terms_rates_norms_metrics_and_pictures(trained):
+    events = EventAccumulator(str(trained / "logs" / "joint"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"loss/total", "loss/mask", "loss/tumour", "loss/weight_mask"} <= scalars
+    assert {"gradient_norm/encoder", "gradient_norm/tumour_head"} <= scalars
+    assert {"validation/score", "validation/dice", "validation/roc_auc"} <= scalars
+    assert any(tag.startswith("learning_rate/encoder") for tag in scalars)
+    assert "cases/00" in events.Tags()["images"]
+    assert any((trained / "logs" / "joint" / "hparams").glob("events*"))
+
+
+@pytest.mark.parametrize("overlay", ["segmentation_only", "classification_only", "domain_robustness"])
+def test_an_overlay_trains(bundle, phantoms, overlay, tmp_path):
+    run(bundle, phantoms, ["train", overlay], ckpt_dir=str(tmp_path), log_dir=str(tmp_path / "logs"))
+    assert list(tmp_path.glob("*.pt"))
+
+
+@pytest.mark.parametrize("weighting", ["kendall", "gradnorm"])
+def test_the_weighting_is_one_key(bundle, phantoms, weighting, tmp_path):
+    run(bundle, phantoms, ["train"], weighting=weighting, ckpt_dir=str(tmp_path), log_dir=str(tmp_path / "logs"))
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_the_3d_overlay_trains_with_modality_dropout(bundle, phantoms, tmp_path):
+    settings = {"network_def::features": [8, 8, 16], "volume_size": [48, 48, 16], "epoch_samples": 4, "batch_size": 1}
+    run(
+        bundle,
+        phantoms,
+        ["train", "train_3d"],
+        spacing_mm=[4.0, 4.0, 4.0],
+        ckpt_dir=str(tmp_path),
+        log_dir=str(tmp_path / "logs"),
+        **settings,
+    )
+    assert (tmp_path / "model_3d.pt").is_file()
+
+
+def test_two_gloo_processes_train_under_torchrun(bundle, phantoms, tmp_path):
+    configs = [str(bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
+    overrides = {**TINY, "dataset_dir": str(phantoms), "ckpt_dir": str(tmp_path), "log_dir": str(tmp_path / "logs")}
+    flags = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631"]
+        + ["-m", "monai.bundle", "run", "--config_file", str(configs), *flags],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(bundle, phantoms, tmp_path):
+    def flags(folder):
+        settings = {**TINY, "epochs": 3, "dataset_dir": str(phantoms), "ckpt_dir": str(folder), "pictures": 0}
+        settings["log_dir"] = str(folder / "logs")
+        return [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+
+    config = ["run", "--config_file", str(bundle / "configs" / "train.json")]
+    monai_run(*config, *flags(tmp_path / "whole"), cwd=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "monai.bundle", *config, *flags(tmp_path / "cut")],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    state = tmp_path / "cut" / "joint_state.pt"
+    deadline = time.monotonic() + 200
+    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state.is_file(), "the run was killed before its first checkpoint or ended too soon"
+    monai_run(*config, *flags(tmp_path / "cut"), cwd=tmp_path)
+    whole = torch.load(tmp_path / "whole" / "model.pt", weights_only=True)
+    cut = torch.load(tmp_path / "cut" / "model.pt", weights_only=True)
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_with_its_keys(bundle, phantoms, tmp_path):
+    torch.save({"encoder.nothing": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(Exception, match="other.pt") as caught:
+        run(bundle, phantoms, ["train"], initial_weights=str(tmp_path / "other.pt"), ckpt_dir=str(tmp_path))
+    assert "encoder.nothing" in str(caught.value) + str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("epochz", "epochs"), ("batchsize", "batch_size"), ("network_def::feature", "features")]
+)
+def test_a_misspelt_override_fails_under_the_stock_command(bundle, phantoms, tmp_path, wrong, right):
+    config = str(bundle / "configs" / "train.json")
+    done = monai_run(
+        "run", "--config_file", config, "--dataset_dir", str(phantoms), f"--{wrong}", "3", cwd=tmp_path, check=False
+    )
+    assert done.returncode != 0
+    assert f"did you mean '{right}'" in done.stdout + done.stderr
