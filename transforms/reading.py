@@ -174,7 +174,7 @@ class LoadCase(Transform):
     def _check_values(self, array: torch.Tensor, paths: Sequence[Path], names: Sequence[str]) -> None:
         """Refuse NaN, infinity, constant images, and labels that are no label maps."""
         if self.kind == "label" and len(array) != 1:
-            raise ValueError(f"{paths[0]}: a label must have one channel of values, got {len(array)}; save a label map.")
+            raise ValueError(f"{paths[0]}: a label must have one channel, got {len(array)}; save one map of values.")
         for index, channel in enumerate(array):
             where = f"{paths[index] if len(paths) == len(array) else paths[0]}"
             if len(array) > 1:

@@ -1,0 +1,201 @@
+"""Label values to tumour regions and back, by the convention that the case itself states."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+
+NESTED = ("ET", "TC", "WT")  # each is a part of the next
+PAINT_ORDER = ("WT", "TC", "ET")  # the smaller region is painted over the larger
+EXTRA_VALUES = {"brats2024": (4,)}  # legal values that belong to no region: the resection cavity
+
+
+def _check_nested(values: Mapping[str, Sequence[int]]) -> None:
+    present = [name for name in NESTED if name in values]
+    for inner, outer in zip(present, present[1:], strict=False):
+        stray = sorted(set(values[inner]) - set(values[outer]))
+        if stray:
+            raise ValueError(
+                f"{inner} must be a part of {outer}, but values {stray} are in {inner} {list(values[inner])} and not in "
+                f"{outer} {list(values[outer])}; are the regions swapped? Prepare the datalist with its convention."
+            )
+
+
+def _like(out: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    return MetaTensor(out).copy_meta_from(source) if isinstance(source, MetaTensor) else out
+
+
+class LabelsToRegions(Transform):
+    """Turn a map of label values into one binary channel a region.
+
+    Args:
+        regions: names of the output channels, in order.
+    """
+
+    def __init__(self, regions: Sequence[str] = ("WT",)) -> None:
+        if isinstance(regions, str) or not regions or len(set(regions)) != len(regions):
+            raise ValueError(f"regions must be a list of distinct names such as ['TC', 'WT', 'ET'], got {regions!r}.")
+        self.regions = tuple(regions)
+
+    def __call__(
+        self, label: torch.Tensor, values: Mapping[str, Sequence[int]], extra: Sequence[int] = (), name: str = "label"
+    ) -> torch.Tensor:
+        """Convert one label.
+
+        Args:
+            label: ``(1, X, Y[, Z])`` whole numbers.
+            values: the label values of each region, such as ``{"WT": [1, 2, 4]}``.
+            extra: further legal values, in no region.
+            name: what messages call the label.
+
+        Returns:
+            ``(R, X, Y[, Z])`` uint8.
+
+        Raises:
+            ValueError: where a region has no values, regions are not nested, or the label holds other values.
+        """
+        missing = [region for region in self.regions if region not in values]
+        if missing:
+            raise ValueError(
+                f"{name}: regions {missing} are not defined by this case's convention, which has {sorted(values)}; "
+                "train with regions that all sources define, or leave the case out."
+            )
+        _check_nested(values)
+        legal = sorted({0, *extra}.union(*values.values()))
+        found = torch.unique(torch.as_tensor(label)).tolist()
+        strange = [value for value in found if value not in legal]
+        if strange:
+            raise ValueError(
+                f"{name}: label values must be among {legal}, found {strange[:10]}; "
+                "is another convention meant (prepare --convention), or are two labels swapped?"
+            )
+        plain = torch.as_tensor(label)[0]
+        if isinstance(plain, MetaTensor):
+            plain = plain.as_tensor()
+        table = torch.zeros(max(legal) + 1, len(self.regions), dtype=torch.uint8)
+        for index, region in enumerate(self.regions):
+            table[list(values[region]), index] = 1
+        out = torch.stack([column[plain.long()] for column in table.T.contiguous()])
+        return _like(out, label)
+
+
+class LabelsToRegionsd(MapTransform):
+    """Dictionary form of ``LabelsToRegions``; the case says itself how its values are read.
+
+    A case whose mask is unknown or empty gets zeros. ``regions`` and ``convention`` leave the case, since they do
+    not collate.
+
+    Args:
+        keys: labels.
+        regions: names of the output channels, in order.
+        extra_values: legal values that belong to no region, by the convention's name.
+        allow_missing_keys: skip keys that the case does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "label",
+        regions: Sequence[str] = ("WT",),
+        extra_values: Mapping[str, Sequence[int]] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.convert = LabelsToRegions(regions)
+        self.extra_values = EXTRA_VALUES if extra_values is None else extra_values
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Convert ``data[key]`` ``(1, X, Y, Z)`` to ``(R, X, Y, Z)``."""
+        d = dict(data)
+        values = d.pop("regions", None) or {}
+        convention = d.pop("convention", None)
+        for key in self.key_iterator(d):
+            label = d[key]
+            name = str(d.get("case_id") or key)
+            if values:
+                d[key] = self.convert(label, values, self.extra_values.get(convention, ()), name)
+            elif torch.count_nonzero(label):
+                raise ValueError(
+                    f"{name}: a label that is not empty must come with its convention, got regions {values}; "
+                    "prepare the datalist again with --convention."
+                )
+            else:
+                shape = (len(self.convert.regions), *label.shape[1:])
+                d[key] = _like(torch.zeros(shape, dtype=torch.uint8), label)
+        return d
+
+
+class RegionsToLabels(Transform):
+    """Write binary regions into one map of label values: WT first, then TC, then ET over it.
+
+    Args:
+        regions: names of the input channels, in order.
+        values: the value that each region is written with, such as ``{"WT": 2, "TC": 1, "ET": 4}``.
+        threshold: a region is where its channel exceeds this.
+    """
+
+    def __init__(self, regions: Sequence[str], values: Mapping[str, int], threshold: float = 0.5) -> None:
+        strange = sorted(set(regions) - set(PAINT_ORDER))
+        missing = [region for region in regions if region not in values]
+        if strange or missing:
+            raise ValueError(
+                f"regions must be among {PAINT_ORDER} and each must have a value, "
+                f"got regions {list(regions)}, values {dict(values)}."
+            )
+        bad = {region: values[region] for region in regions if not 0 < values[region] < 256}
+        if bad:
+            raise ValueError(f"values must be 1 to 255, since 0 is the background and the map is uint8, got {bad}.")
+        self.regions = tuple(regions)
+        self.values = dict(values)
+        self.threshold = threshold
+
+    def __call__(self, masks: torch.Tensor) -> torch.Tensor:
+        """Convert one prediction.
+
+        Args:
+            masks: ``(R, X, Y[, Z])`` masks or probabilities.
+
+        Returns:
+            ``(1, X, Y[, Z])`` uint8.
+        """
+        if len(masks) != len(self.regions):
+            raise ValueError(f"masks must have one channel a region {self.regions}, got shape {tuple(masks.shape)}.")
+        plain = masks.as_tensor() if isinstance(masks, MetaTensor) else torch.as_tensor(masks)
+        out = torch.zeros((1, *plain.shape[1:]), dtype=torch.uint8, device=plain.device)
+        for region in PAINT_ORDER:
+            if region in self.regions:
+                out[0][plain[self.regions.index(region)] > self.threshold] = self.values[region]
+        return _like(out, masks)
+
+
+class RegionsToLabelsd(MapTransform):
+    """Dictionary form of ``RegionsToLabels``.
+
+    Args:
+        keys: predictions or labels with one channel a region.
+        regions: see ``RegionsToLabels``.
+        values: see ``RegionsToLabels``.
+        threshold: see ``RegionsToLabels``.
+        allow_missing_keys: skip keys that the case does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        regions: Sequence[str],
+        values: Mapping[str, int],
+        threshold: float = 0.5,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.convert = RegionsToLabels(regions, values, threshold)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Convert ``data[key]`` ``(R, X, Y[, Z])`` to ``(1, X, Y[, Z])``."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.convert(d[key])
+        return d
