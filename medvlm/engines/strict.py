@@ -24,6 +24,7 @@ from monai.bundle.scripts import create_workflow
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from monai.utils import BundlePropertyConfig
 
+from medvlm.engines.expressions import expression_problems
 from medvlm.engines.targets import target_problems, walk
 from medvlm.spelling import close_names, did_you_mean
 
@@ -131,7 +132,8 @@ def find_problems(
         entry_ids: ids that are run besides ``initialize``, ``run`` and ``finalize``.
 
     Returns:
-        One sentence a problem: unknown keys, references to nothing, then the arguments of ``_target_`` nodes.
+        One sentence a problem: unknown keys, references to nothing, names in expressions, arguments of
+        ``_target_`` nodes.
     """
     own = own or OwnFiles()
     if not parser.ref_resolver.items:
@@ -141,6 +143,7 @@ def find_problems(
     problems = _unknown_keys(config, own, refs, STANDARD_IDS | set(entry_ids))
     problems += _unknown_overrides(overrides or {}, base or {}, own, refs)
     problems += _undefined_references(parser)
+    problems += expression_problems(config)
     problems += target_problems(config, parser.locator)
     return list(dict.fromkeys(problems))
 

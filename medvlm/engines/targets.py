@@ -13,7 +13,7 @@ from monai.bundle import ComponentLocator
 
 from medvlm.spelling import close_names, did_you_mean
 
-__all__ = ["MAGIC_KEYS", "resolve_target", "target_problems", "walk"]
+__all__ = ["MAGIC_KEYS", "import_module_or_none", "missing_part", "resolve_target", "target_problems", "walk"]
 
 MAGIC_KEYS = frozenset({"_target_", "_disabled_", "_requires_", "_desc_", "_mode_", "_debug_"})
 NEAR = 0.88  # a keyword this near to a named one is a slip, even where the target takes **kwargs
@@ -47,29 +47,31 @@ def resolve_target(name: str, locator: ComponentLocator) -> tuple[Any, str]:
         found = locate(name)
     except ErrorDuringImport as error:
         return None, f"importing {name!r} failed: {error.value}"
-    return (found, "") if found is not None else (None, _why_missing(name))
+    if found is None:
+        return None, missing_part(name) or f"{name!r} cannot be found"
+    return found, ""
 
 
-def _why_missing(name: str) -> str:
-    """Name the part of a dotted name that does not exist, and what is near it."""
+def missing_part(name: str) -> str:
+    """Say which part of a dotted name does not exist, and what is near it; empty when the name exists."""
     parts = name.split(".")
-    place: Any = None
-    for index, part in enumerate(parts):
+    place = import_module_or_none(parts[0])
+    if place is None:
+        return f"there is no module {parts[0]!r}; is its package installed?"
+    for index, part in enumerate(parts[1:], 1):
         dotted = ".".join(parts[:index])
-        if place is None:
-            following = _import(part)
-        else:
-            following = getattr(place, part, None) or _import(f"{dotted}.{part}")
+        following = getattr(place, part, None)
         if following is None:
-            if place is None:
-                return f"there is no module {part!r}; is its package installed?"
+            following = import_module_or_none(f"{dotted}.{part}")
+        if following is None:
             inside = set(dir(place)) | {module.name for module in pkgutil.iter_modules(getattr(place, "__path__", []))}
             return f"{dotted!r} has no {part!r}{did_you_mean(part, inside)}"
         place = following
-    return f"cannot find {name!r}"
+    return ""
 
 
-def _import(name: str) -> Any:
+def import_module_or_none(name: str) -> Any:
+    """Import a module; None when it cannot be imported."""
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -78,11 +78,28 @@ def test_accepts_a_sound_config(bundle, files):
         ({"lr": "@learning_rate"}, "lr: '@learning_rate' is not defined"),
         ({"lr": "$2 * @epoch"}, "'@epoch' is not defined; did you mean 'epochs'"),
         ({"lr": "@weights::maks"}, "'@weights::maks' is not defined; did you mean 'weights::mask'"),
+        ({"lr": "$pathlb.Path('x')"}, "lr: name 'pathlb' is not imported"),
+        ({"lr": "$torch.cuda.is_availble()"}, "lr: 'torch.cuda' has no 'is_availble'; did you mean 'is_available'"),
+        ({"lr": "$1 +"}, "lr: '$1 +' is not a Python expression"),
+        (
+            {"lr": "$medvlm.spelling.close_names", "imports": ["$import medvlm.spelling", *TRAIN["imports"]]},
+            "name 'medvlm' is not imported: '$import medvlm.spelling' needs '$import medvlm' beside it",
+        ),
+        (
+            {"imports": ["$import medvlm.speling as s", *TRAIN["imports"]]},
+            "imports: 'medvlm' has no 'speling'; did you mean",
+        ),
     ],
     ids=lambda value: None if isinstance(value, str) else "_".join(value),
 )
 def test_refuses_a_misspelt_name_and_names_the_right_one(bundle, overrides, expected):
     assert expected in refused(bundle, overrides)
+
+
+def test_accepts_names_that_an_expression_binds_itself(bundle):
+    expression = "$[name.upper() for name in ['a', 'b'] if isinstance(name, str)]"
+    workflow = create_workflow(config_file=str(bundle / "configs" / "train.json"), lr=expression)
+    assert workflow.parser.get_parsed_content("lr") == ["A", "B"]
 
 
 def test_lists_all_problems_at_once(bundle):
