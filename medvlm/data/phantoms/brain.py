@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medvlm.data.phantoms.geometry import Array, Waves, capsule_mm, cover, ellipsoid_mm, length, rotation, smooth_union
+from medvlm.data.phantoms.geometry import (
+    Array,
+    Waves,
+    capsule_mm,
+    cover,
+    ellipsoid_mm,
+    length,
+    rotation,
+    select,
+    smooth_union,
+)
 
 TISSUES = ("csf", "grey", "white", "nuclei", "stem", "vessel", "plexus")
 CEREBRUM = ((0.0, 0.0, 6.0), (67.0, 84.0, 58.0))
@@ -70,11 +80,11 @@ class Brain:
         self.cortex_mm = rng.uniform(2.6, 3.4)
         self.rim_mm = rng.uniform(0.5, 2.5)
         self.vessel_mm = rng.uniform(0.5, 1.1)
-        self.bends = [Waves(rng, (60, 140), 8) for _ in range(3)]
+        self.bends = [Waves(rng, (60, 140), 6) for _ in range(3)]
         self.bend_mm = rng.uniform(1.5, 3.0)
-        self.folds = Waves(rng, (19, 32), 40)
-        self.vessels = Waves(rng, (25, 45), 14)
-        self.edge = Waves(rng, (15, 40), 10)
+        self.folds = Waves(rng, (19, 32), 32)
+        self.vessels = Waves(rng, (25, 45), 10)
+        self.edge = Waves(rng, (15, 40), 8)
 
     def individual(self, canonical: Array) -> Array:
         """Canonical points ``(N, 3)`` moved into this person's size and asymmetry."""
@@ -150,7 +160,9 @@ class Brain:
         centre = np.asarray(CEREBRUM[0], np.float32)
         radius = length((own - centre) / np.asarray(CEREBRUM[1], np.float32))
         radial = centre + (own - centre) * (np.maximum(radius, 0.2) ** -0.75)[:, None]  # sulci run inwards
-        sheet = self.folds.sheet_mm(radial)
+        sheet = np.full(len(own), 99, np.float32)
+        folded = np.flatnonzero((depth < self.sulcus_depth_mm) & (depth > -3))
+        sheet[folded] = self.folds.sheet_mm(select(radial, folded))
         sulcus = np.maximum(
             sheet - self.sulcus_mm * np.clip(1.4 - depth / self.sulcus_depth_mm, 0, 1.4), depth - self.sulcus_depth_mm
         )
@@ -195,11 +207,14 @@ class Brain:
         sulcus: Array,
         width: float,
     ) -> None:
-        in_sulci = np.hypot(sulcus, self.vessels.sheet_mm(own)) - self.vessel_mm
-        paint("vessel", 0.8 * cover(np.maximum(in_sulci, np.abs(pial) - 2), width) * (outer < 0))
+        in_sulci = np.zeros(len(own), np.float32)
+        near = np.flatnonzero((np.abs(pial) < 3) & (sulcus < 3) & (outer < 0))
+        line = np.hypot(sulcus[near], self.vessels.sheet_mm(select(own, near))) - self.vessel_mm
+        in_sulci[near] = 0.8 * cover(np.maximum(line, np.abs(pial[near]) - 2), width)
+        paint("vessel", in_sulci)
         sinus = np.hypot(own[:, 0], outer + 2.2) - 2.4
         paint("vessel", cover(sinus, width) * ((own[:, 2] > -5) & (own[:, 1] > -62)))
-        middle_cerebral = capsule_mm(mirror, (4, -12, -24), (42, -10, -12), (1.5, 0.8))
+        artery = capsule_mm(mirror, (4, -12, -24), (42, -10, -12), (1.5, 0.8))
         basilar = capsule_mm(own, (0, -2, -26), (0, 8, -60), (1.6, 1.4))
         vein = capsule_mm(own, (0, 4, 11), (0, 30, 14), (0.8, 1.8))
-        paint("vessel", 0.9 * cover(np.minimum(np.minimum(middle_cerebral, basilar), vein), width))
+        paint("vessel", 0.9 * cover(np.minimum(np.minimum(artery, basilar), vein), width))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvlm.data.phantoms.brain import CEREBRUM, Anatomy
-from medvlm.data.phantoms.geometry import Array, Waves, cover, ellipsoid_mm
+from medvlm.data.phantoms.geometry import Array, Waves, cover, ellipsoid_mm, length, select
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,35 @@ class Mimics:
         where = np.asarray(CEREBRUM[0]) + (0, 0, 10) + way * np.asarray(CEREBRUM[1]) * out
         return np.concatenate([where, rng.uniform(*radii_mm, (count, 1))], 1).astype(np.float32)
 
-    def white_matter(self, points: Array, anatomy: Anatomy) -> Array:
-        """Amount ``(N,)``, 0..1, of hyperintensity in white matter at canonical points ``(N, 3)``."""
+    def white_matter(self, points: Array, anatomy: Anatomy, frays: Array) -> Array:
+        """Amount ``(N,)``, 0..1, of hyperintensity in white matter at canonical points ``(N, 3)``.
+
+        Args:
+            points: ``(N, 3)``.
+            anatomy: the brain at these points.
+            frays: ``self.frays(points)``.
+        """
         white = anatomy.of("white")
-        frays = self.frays(points)
         amount = np.zeros(len(points), np.float32)
         if self.caps_mm > 0:
             ends = 0.45 + 0.55 * np.clip(np.abs(points[:, 1]) / 30, 0, 1)  # caps at the horns, thin bands between
             amount = cover(anatomy.ventricle_mm - self.caps_mm * ends * np.clip(1 + 0.5 * frays, 0.2, 2), 3)
         for x, y, z, radius in self.spots:
             box = np.flatnonzero(np.abs(points[:, 2] - z) < radius + 4)
-            close = ellipsoid_mm(points[box], (x, y, z), (radius, 1.3 * radius, radius)) + 0.3 * radius * frays[box]
-            amount[box] = np.maximum(amount[box], cover(close, 2.5))
+            close = ellipsoid_mm(select(points, box), (x, y, z), (radius, 1.3 * radius, radius))
+            amount[box] = np.maximum(amount[box], cover(close + 0.3 * radius * frays[box], 2.5))
         return amount * white * np.float32(self.strength)
 
     def fluid_holes(self, points: Array) -> tuple[Array, Array]:
         """Lacunes at canonical points ``(N, 3)``: the amount ``(N,)`` of fluid and of bright border."""
         hole, border = np.zeros(len(points), np.float32), np.zeros(len(points), np.float32)
         for x, y, z, radius in self.lacunes:
-            distance = ellipsoid_mm(points, (x, y, z), (radius, radius, radius))
+            distance = length(points - np.array((x, y, z), np.float32)) - radius
             hole = np.maximum(hole, cover(distance, 2))
             border = np.maximum(border, cover(distance - 1.8, 2))
         return hole, border - hole
 
-    def unsuppressed(self, points: Array, anatomy: Anatomy) -> Array:
-        """Amount ``(N,)``, 0..1, of fluid signal that FLAIR leaves at canonical points ``(N, 3)``."""
-        place = np.clip(0.3 + 0.5 * self.frays(points) - points[:, 2] / 60, 0, 1)
+    def unsuppressed(self, points: Array, anatomy: Anatomy, frays: Array) -> Array:
+        """Amount ``(N,)``, 0..1, of fluid signal that FLAIR leaves; arguments as for ``white_matter``."""
+        place = np.clip(0.3 + 0.5 * frays - points[:, 2] / 60, 0, 1)
         return anatomy.of("csf") * place * np.float32(self.inflow)

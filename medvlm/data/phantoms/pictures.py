@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from medvlm.data.phantoms.geometry import Grid
 from medvlm.data.phantoms.layouts import Written
@@ -82,6 +83,15 @@ def draw_slice(
         f"a slice must show at least {MIN_AREA_MM2} mm2 of tumour, got less in 8 attempts at a {kind}; use another "
         "seed."
     )
+
+
+def visible(study: Study, least: float = 0.08) -> np.ndarray:
+    """Which modalities (4,) of a slice show the tumour, at ``least`` this share of the range; at least the best one."""
+    inside = study.labels > 0
+    ring = ndimage.binary_dilation(inside.squeeze(), iterations=5).reshape(inside.shape) & ~inside
+    ring &= study.images[0] > 0
+    contrast = np.array([abs(np.median(i[inside]) - np.median(i[ring])) / np.percentile(i, 99) for i in study.images])
+    return contrast >= min(least, contrast.max())
 
 
 def upright(image: np.ndarray, plane: str) -> np.ndarray:
@@ -159,11 +169,12 @@ def kaggle_picture(
 ) -> Picture:
     """Draw, window, frame and encode one picture of a person."""
     plane = str(rng.choice(list(PLANES), p=style.planes))
-    modality = int(rng.choice(len(MODALITIES), p=style.modalities))
     skull = bool(rng.random() < style.skull)
     rgb = bool(rng.random() >= style.grey)
     suffix = str(rng.choice(style.suffixes))
     study = draw_slice(person, rng, scanner, plane, noise, skull)
+    chances = np.asarray(style.modalities) * (visible(study) if person.tumour else 1)
+    modality = int(rng.choice(len(MODALITIES), p=chances / chances.sum()))
     grey = framed(windowed(upright(study.images[modality], plane), rng), rng, style.side_px)
     facts = {**study.facts, "modality": MODALITIES[modality], "plane": plane}
     facts.pop("volume_ml", None)

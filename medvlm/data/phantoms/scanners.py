@@ -22,6 +22,7 @@ SIGNAL = {  # relative to white matter on T1; one value a modality
     "necrosis": (0.46, 0.44, 1.25, 0.95),
     "solid": (0.72, 0.76, 1.05, 1.12),
     "enhancing": (0.70, 1.65, 0.90, 1.02),
+    "muscle": (0.55, 0.60, 0.35, 0.40),
     "bone": (0.16, 0.18, 0.12, 0.12),
     "scalp": (1.25, 1.35, 0.85, 0.75),
 }
@@ -90,9 +91,9 @@ class Scanner:
         grey[flair] = white[flair] * rng.uniform(*style.flair_grey)
         self.noise = (rng.uniform(*style.noise) * rng.uniform(0.8, 1.25, channels) * noise).astype(np.float32)
         self.bias = rng.uniform(*style.bias) * rng.uniform(0.7, 1.3, channels)
-        self.coil = Waves(rng, (140, 320), 6)
-        self.coils = [Waves(rng, (120, 280), 5) for _ in range(channels)]
-        self.texture = Waves(rng, (7, 30), 10)
+        self.coil = Waves(rng, (140, 320), 4)
+        self.coils = [Waves(rng, (120, 280), 3) for _ in range(channels)]
+        self.texture = Waves(rng, (7, 30), 8)
         self.blur_mm = rng.uniform(*style.blur_mm, channels)
         self.slice_mm = rng.uniform(*style.slice_mm, channels)
         self.gamma = rng.uniform(*style.gamma, channels)
@@ -106,10 +107,10 @@ class Scanner:
         table = np.stack([self.signal[name] for name in TISSUES], 1).astype(np.float32)  # (4, T)
         return (table @ fractions.T).T  # stored modality by modality
 
-    def shade(self, signal: Array, points: Array, strength: Array | float = 1.0) -> Array:
+    def shade(self, signal: Array, points: Array) -> Array:
         """Signal ``(N, 4)`` with coil shading and the fine unevenness of tissue at world points ``(N, 3)``."""
         common = self.coil(points)
-        shaded = signal * (1 + 0.02 * self.texture(points) * strength)[:, None]
+        shaded = signal * (1 + 0.02 * self.texture(points))[:, None]
         for channel, wave in enumerate(self.coils):
             shaded[:, channel] *= np.exp(self.bias[channel] * (0.8 * common + 0.6 * wave(points)))
         return shaded

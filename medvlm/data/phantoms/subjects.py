@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from medvlm.data.phantoms.brain import Anatomy, Brain, Pose
-from medvlm.data.phantoms.geometry import Array, Grid, cover, ellipsoid_mm, select
+from medvlm.data.phantoms.geometry import Array, Grid, cover, ellipsoid_mm, length, select, smooth_union
 from medvlm.data.phantoms.mimics import Mimics
 from medvlm.data.phantoms.scanners import GLIOSIS_CHANGE, MODALITIES, OEDEMA_CHANGE, Scanner, ScannerStyle
 from medvlm.data.phantoms.tumours import Lesion, Tumour
@@ -89,15 +89,17 @@ class Person:
         pose, scanner = Pose.sample(rng), Scanner(rng, style, noise)
         world = grid.points()
         canonical = pose.to_canonical(world)
-        limit = ellipsoid_mm(canonical, (0, 0, -1), (94, 108, 82) if skull else (78, 96, 76))
+        tumour = self.tumour.grown(growth) if self.tumour else None
+        limit = ellipsoid_mm(canonical, (0, 0, -1), (94, 112, 92) if skull else (78, 96, 76))
         kept = np.flatnonzero(limit < 0)
         own = self.brain.individual(select(canonical, kept))
         outer = self.brain.outer_mm(own)
-        seen = np.flatnonzero(outer < (14 if skull else 0))
+        if tumour:
+            outer = tumour.envelope_mm(select(canonical, kept), outer)
+        seen = np.flatnonzero(_head_mm(own, outer) < 14 if skull else outer < 0)
         kept, own, outer = kept[seen], select(own, seen), outer[seen]
         canonical, world = select(canonical, kept), select(world, kept)
         voxel_mm = float(np.sort(grid.spacing_mm)[:2].mean())
-        tumour = self.tumour.grown(growth) if self.tumour else None
         labels = np.zeros(grid.shape, np.uint8)
         for _ in range(12):
             anatomy = self.brain.anatomy(canonical, own, outer, voxel_mm, tumour.push if tumour else None)
@@ -117,7 +119,7 @@ class Person:
             )
         signal = self._signal(scanner, canonical, anatomy, lesion, tumour)
         if skull:
-            signal = _with_skull(scanner, signal, canonical, anatomy.outer_mm)
+            signal = _with_skull(scanner, signal, own, anatomy.outer_mm)
         signal = scanner.shade(signal, world)
         inside = np.zeros(grid.shape, bool)
         inside.flat[kept] = True
@@ -137,10 +139,11 @@ class Person:
         signal = scanner.tissue(anatomy.fractions)  # (N, 4)
         hole, border = self.mimics.fluid_holes(points)
         hole, border = hole * (1 - anatomy.of("csf")), border * anatomy.of("white")
-        gliosis = np.maximum(self.mimics.white_matter(points, anatomy), 0.8 * border)
+        frays = self.mimics.frays(points)
+        gliosis = np.maximum(self.mimics.white_matter(points, anatomy, frays), 0.8 * border)
         signal += gliosis[:, None] * np.asarray(GLIOSIS_CHANGE, np.float32)
         signal += hole[:, None] * (scanner.signal["csf"].astype(np.float32) - signal)
-        left = self.mimics.unsuppressed(points, anatomy)
+        left = self.mimics.unsuppressed(points, anatomy, frays)
         signal[:, FLAIR] += left * 0.75
         if lesion is None or tumour is None:
             return signal
@@ -191,15 +194,20 @@ def _without_fragments(labels: np.ndarray, grid: Grid, least_ml: float = 0.3) ->
     return np.where(keep[parts], labels, 0).astype(np.uint8)
 
 
-def _with_skull(scanner: Scanner, signal: Array, points: Array, outer: Array) -> Array:
-    """Add fluid, bone, scalp and eyes outside the brain's envelope, by distance from it."""
-    signal = signal.copy()
-    layers = (("csf", outer > 0), ("bone", outer > 2.0), ("scalp", outer > 8.5))
-    for name, where in layers:
+def _head_mm(own: Array, outer: Array) -> Array:
+    """Distance ``(N,)`` to the brain's envelope and the face below it; skin lies at about 11 mm."""
+    return smooth_union(outer, ellipsoid_mm(own, (0, -28, -48), (48, 58, 34)), 20)
+
+
+def _with_skull(scanner: Scanner, signal: Array, own: Array, outer: Array) -> Array:
+    """Add fluid, bone, marrow, face, scalp and eyes outside the brain's envelope, by distance from it."""
+    signal, head = signal.copy(), _head_mm(own, outer)
+    bone = (outer > 2) & (outer < 9)
+    skin = (outer > 2) & (head > 8.5)
+    for name, where in (("csf", outer > 0), ("muscle", outer > 2), ("bone", bone), ("scalp", skin)):
         signal[where] = scanner.signal[name].astype(np.float32)
-    marrow = cover(np.abs(outer - 5) - 0.8, 1.5)
-    signal += (0.45 * marrow * (outer > 2))[:, None] * (scanner.signal["scalp"].astype(np.float32) - signal)
-    mirror = np.abs(points[:, 0])
-    eye = np.hypot(np.hypot(mirror - 32, points[:, 1] + 84), points[:, 2] + 32) - 12
-    inside = cover(eye, 1.5)[:, None] * (outer > 1)[:, None]
-    return signal + inside * (scanner.signal["csf"].astype(np.float32) - signal)
+    marrow = 0.45 * cover(np.abs(outer - 5) - 0.8, 1.5) * bone
+    signal += marrow[:, None] * (scanner.signal["scalp"].astype(np.float32) - signal)
+    eye = length(np.stack([np.abs(own[:, 0]) - 32, own[:, 1] + 80, own[:, 2] + 36]).T) - 12
+    inside = cover(eye, 1.5) * (outer > 1)
+    return signal + inside[:, None] * (scanner.signal["csf"].astype(np.float32) - signal)

@@ -127,7 +127,7 @@ class Tumour:
             way = rng.normal(size=3)
             way /= np.linalg.norm(way)
             if kind == "pituitary":
-                point = np.array([rng.normal(0, 1.5), -14 + rng.normal(0, 1.5), -30 + rng.normal(0, 2)])
+                point = np.array([rng.normal(0, 1.5), -15 + rng.normal(0, 1.5), -28 + rng.normal(0, 2)])
             elif kind == "meningioma":
                 point = middle + way * radii * rng.uniform(0.86, 0.98)
             elif beside is not None:
@@ -151,6 +151,12 @@ class Tumour:
         """The same tumour with radii and oedema multiplied by ``factor``."""
         foci = tuple(replace(focus, radii=focus.radii * np.float32(factor)) for focus in self.foci)
         return replace(self, foci=foci, oedema_mm=self.oedema_mm * factor)
+
+    def envelope_mm(self, points: Array, outer: Array) -> Array:
+        """Distance ``(N,)`` to the brain's envelope; a tumour of the sella bulges out of it below."""
+        if self.kind != "pituitary":
+            return outer
+        return np.minimum(outer, self.foci[0].distance_mm(points) - 2)
 
     def push(self, points: Array, depth_mm: Array) -> Array:
         """Where the tissue at canonical points ``(N, 3)`` came from; the skull's side holds still."""
