@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,12 @@ class Comparison:
 
     rows: list[dict]
 
+    def __iter__(self) -> Iterator[dict]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
     def __str__(self) -> str:
         cells = [("run", "against", "metric", "difference", "95% CI", "p", "cases", "patients")]
         for row in self.rows:
@@ -62,7 +68,8 @@ def compare(
     Args:
         cases_csv: two or more files that evaluation wrote.
         names: one a file; by default the name of the folder that holds it.
-        against: name of the run that the others are compared with; by default the first.
+        against: name of the run that every other is compared with; by default the first is compared with each of
+            the others.
         out: write the differences here too, as .json or .csv.
         threshold: for verdicts, one for all or one a file; by default each run's own, of the ``evaluation.json``
             beside its cases, or 0.5 without one.
@@ -81,11 +88,10 @@ def compare(
     names = [str(name) for name in names] if names is not None else _names(paths)
     if len(names) != len(paths) or len(set(names)) != len(names):
         raise ValueError(f"{len(paths)} different names are needed, got {names}; pass --names '[a,b]'.")
-    against = names[0] if against is None else str(against)
-    if against not in names:
+    if against is not None and against not in names:
         raise ValueError(f"against must be one of {names}, got {against!r}.")
     if threshold is None:
-        thresholds = [_own_threshold(path) for path in paths]
+        thresholds = [own_threshold(path) for path in paths]
     else:
         thresholds = list(threshold) if isinstance(threshold, list | tuple) else [threshold] * len(paths)
     if len(thresholds) != len(paths):
@@ -93,12 +99,12 @@ def compare(
     runs = {name: read_rows(path) for name, path in zip(names, paths, strict=True)}
     at = dict(zip(names, thresholds, strict=True))
     rows: list[dict] = []
-    for name in names:
-        if name != against:
-            pair = (name, against)
-            rows += compare_rows(
-                *(runs[one] for one in pair), *pair, thresholds=(at[name], at[against]), seed=seed, n_boot=n_boot
-            )
+    pairs = [(names[0], other) for other in names[1:]]
+    if against is not None:
+        pairs = [(name, against) for name in names if name != against]
+    for pair in pairs:
+        both = [runs[name] for name in pair]
+        rows += compare_rows(*both, *pair, thresholds=tuple(at[name] for name in pair), seed=seed, n_boot=n_boot)
     if not rows:
         raise ValueError("the runs share no metric: one has masks only, the other probabilities only.")
     found = Comparison(rows)
@@ -189,7 +195,8 @@ def _names(paths: list[Path]) -> list[str]:
     return parents if len(set(parents)) == len(parents) else [str(path) for path in paths]
 
 
-def _own_threshold(path: Path) -> float:
+def own_threshold(path: Path) -> float:
+    """The frozen threshold of the run whose cases these are, of the ``evaluation.json`` beside them; else 0.5."""
     beside = path.with_name("evaluation.json")
     if not beside.is_file():
         logger.info("no evaluation.json beside %s: verdicts at threshold 0.5.", path)

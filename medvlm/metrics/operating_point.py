@@ -1,4 +1,10 @@
-"""The threshold on the tumour probability: chosen once, on validation, for a declared sensitivity, and then frozen."""
+"""The threshold on the tumour probability: chosen once, on validation, for a declared sensitivity, and then frozen.
+
+An operating point is a plain dictionary, as its JSON file holds it:
+``threshold`` (a case is called positive at or above it), ``target_sensitivity``, ``achieved`` (``sensitivity``,
+``specificity`` and their ``..._ci`` on the cases it was chosen on), ``chosen_on`` (the section), ``n``, ``n_positive``,
+``checkpoint_sha256`` (of the weights it belongs to) and ``frozen``.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +12,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,149 +23,66 @@ from medvlm.metrics.ranking import check_labels
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold and where it comes from.
-
-    Attributes:
-        threshold: a case is called positive at or above it.
-        target_sensitivity: what was asked for; None for a threshold that was not chosen on data.
-        achieved: on the cases it was chosen on: ``sensitivity``, ``specificity`` (None without negatives), and their
-            ``sensitivity_ci``, ``specificity_ci``.
-        chosen_on: name of the section, such as ``validation``; ``default`` when not chosen on data.
-        n: cases it was chosen on.
-        n_positive: those with a tumour.
-        checkpoint_sha256: of the weights whose probabilities it belongs to.
-        frozen: False only for the default.
-    """
-
-    threshold: float
-    target_sensitivity: float | None = None
-    achieved: dict = field(default_factory=dict)
-    chosen_on: str = "default"
-    n: int = 0
-    n_positive: int = 0
-    checkpoint_sha256: str | None = None
-    frozen: bool = False
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.threshold, int | float) and 0 <= self.threshold <= 1):
-            raise ValueError(f"threshold must lie in [0, 1], got {self.threshold!r}; choose it again on validation.")
-
-    def called(self, probability: np.ndarray) -> np.ndarray:
-        """Verdicts for probabilities of any shape: at or above the threshold."""
-        return np.asarray(probability) >= self.threshold
-
-    def to_dict(self) -> dict:
-        """Plain dictionary, as saved."""
-        return asdict(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write JSON, replacing the file in one step."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            draft.write_text(json.dumps(self.to_dict(), indent=4, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> OperatingPoint:
-        """Read a dictionary; unknown keys are an error."""
-        known = set(cls.__dataclass_fields__)
-        if not isinstance(values, dict) or "threshold" not in values or set(values) - known:
-            found = sorted(values) if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"an operating point holds threshold and may hold {sorted(known)}, got {found}.")
-        return cls(**values)
-
-    @classmethod
-    def load(cls, path: str | Path, checkpoint_sha256: str | None = None) -> OperatingPoint:
-        """Read what :meth:`save` wrote.
-
-        Args:
-            path: of the JSON file.
-            checkpoint_sha256: of the weights in use; a threshold chosen for others is reported in the log.
-
-        Raises:
-            FileNotFoundError: naming the file and the remedy.
-            ValueError: on a file that is no operating point.
-        """
-        path = Path(path)
-        try:
-            point = cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"no operating point at {path}; evaluate the validation section first, which chooses and saves one."
-            ) from error
-        except ValueError as error:
-            raise ValueError(f"{path} is no operating point: {error}") from error
-        if checkpoint_sha256 and point.checkpoint_sha256 and checkpoint_sha256 != point.checkpoint_sha256:
-            logger.warning(
-                "the operating point of %s was chosen for weights %s..., but %s... are in use: choose it again.",
-                path,
-                point.checkpoint_sha256[:12],
-                checkpoint_sha256[:12],
-            )
-        return point
+DEFAULT_POINT: Mapping[str, Any] = {
+    "threshold": 0.5,
+    "target_sensitivity": None,
+    "achieved": {},
+    "chosen_on": "default",
+    "n": 0,
+    "n_positive": 0,
+    "checkpoint_sha256": None,
+    "frozen": False,
+}
+"""Where nothing was chosen on data."""
 
 
 def choose_operating_point(
-    tumour: np.ndarray,
-    probability: np.ndarray,
+    tumour: np.ndarray | Sequence[int],
+    probability: np.ndarray | Sequence[float],
     target_sensitivity: float = 0.95,
-    chosen_on: str = "validation",
+    section: str = "validation",
     patients: Sequence[Hashable] | None = None,
     checkpoint_sha256: str | None = None,
     min_positives: int = 10,
     seed: int = 0,
-) -> OperatingPoint:
+) -> dict[str, Any]:
     """Choose the highest threshold whose sensitivity reaches the target.
 
     Args:
         tumour: ``(N,)`` of 0 and 1.
         probability: ``(N,)`` tumour probabilities in [0, 1].
         target_sensitivity: in (0, 1].
-        chosen_on: name of the section these cases belong to; a test section is refused.
+        section: name of the section these cases belong to; a test section is refused.
         patients: ``(N,)`` patient of each case, for the intervals; without them every case is its own.
         checkpoint_sha256: of the weights that gave the probabilities.
         min_positives: fewer cases with a tumour are refused.
         seed: of the intervals' bootstrap.
 
     Returns:
-        The frozen point. Cases tied at the threshold are all called positive.
+        The frozen point (see the module). Cases tied at the threshold are all called positive.
 
     Raises:
         ValueError: on a test section, too few positives, or a target out of range.
     """
-    if "test" in re.split(r"[^a-z]+", chosen_on.lower()):
+    if "test" in re.split(r"[^a-z]+", section.lower()):
         raise ValueError(
-            f"a threshold chosen on section {chosen_on!r} would flatter the test scores; choose it on validation."
+            f"a threshold chosen on section {section!r} would flatter the test scores; choose it on validation."
         )
     if not 0 < target_sensitivity <= 1:
         raise ValueError(f"target_sensitivity must lie in (0, 1], got {target_sensitivity}; 0.95 is usual.")
-    tumour, probability = check_labels(tumour, probability, both=False)
-    if not ((probability >= 0) & (probability <= 1)).all():
-        raise ValueError("probabilities must lie in [0, 1]; apply the softmax first.")
-    n_positive = int(tumour.sum())
+    n_positive = int(np.count_nonzero(np.asarray(tumour) == 1))
     if n_positive < max(min_positives, 1):
         raise ValueError(
-            f"{n_positive} cases with a tumour in {chosen_on!r} are too few to set a sensitivity on "
-            f"({min_positives} needed); enlarge the validation split, or lower min_positives and say so."
+            f"{n_positive} cases with a tumour in {section!r} are too few to set a sensitivity on "
+            f"({max(min_positives, 1)} needed); enlarge the validation split, or lower min_positives and say so."
         )
+    tumour, probability = check_labels(np.asarray(tumour), np.asarray(probability), both=False)
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError("probabilities must lie in [0, 1]; apply the softmax first.")
     positives = np.sort(probability[tumour == 1])[::-1]
     needed = int(np.ceil(target_sensitivity * n_positive - 1e-9))
     threshold = float(positives[needed - 1])
-    patients = np.asarray([str(p) for p in patients] if patients is not None else [str(i) for i in range(len(tumour))])
-    achieved: dict[str, float | list[float] | None] = {}
-    for name, value in (("sensitivity", 1), ("specificity", 0)):
-        member = tumour == value
-        right = (probability[member] >= threshold) == bool(value)
-        ci, _ = rate_interval(right, patients[member], seed=seed)
-        achieved[name] = float(right.mean()) if right.size else None
-        achieved[f"{name}_ci"] = list(ci) if ci else None
+    achieved = _achieved(tumour, probability >= threshold, patients, seed)
     limits = achieved["sensitivity_ci"]
     if limits is None or limits[0] < target_sensitivity:
         logger.warning(
@@ -167,12 +90,86 @@ def choose_operating_point(
             "%.3f is not assured on other cases; more validation cases narrow this.",
             threshold,
             achieved["sensitivity"],
-            chosen_on,
+            section,
             n_positive,
             len(tumour),
             "unknown" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}",
             target_sensitivity,
         )
-    return OperatingPoint(
-        threshold, target_sensitivity, achieved, chosen_on, len(tumour), n_positive, checkpoint_sha256, frozen=True
-    )
+    return {
+        "threshold": threshold,
+        "target_sensitivity": float(target_sensitivity),
+        "achieved": achieved,
+        "chosen_on": section,
+        "n": len(tumour),
+        "n_positive": n_positive,
+        "checkpoint_sha256": checkpoint_sha256,
+        "frozen": True,
+    }
+
+
+def _achieved(tumour: np.ndarray, called: np.ndarray, patients: Sequence[Hashable] | None, seed: int) -> dict:
+    patients = np.asarray([str(p) for p in (range(len(tumour)) if patients is None else patients)])
+    achieved: dict[str, float | list[float] | None] = {}
+    for name, value in (("sensitivity", 1), ("specificity", 0)):
+        member = tumour == value
+        right = called[member] == bool(value)
+        ci, _ = rate_interval(right, patients[member], seed=seed)
+        achieved[name] = float(right.mean()) if right.size else None
+        achieved[f"{name}_ci"] = list(ci) if ci else None
+    return achieved
+
+
+def check_operating_point(point: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Fill an operating point up with the defaults, or give the default one for None.
+
+    Raises:
+        ValueError: on one without a threshold in [0, 1].
+    """
+    if point is None:
+        return dict(DEFAULT_POINT)
+    threshold = point.get("threshold") if isinstance(point, Mapping) else None
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ValueError(f"an operating point needs a threshold in [0, 1], got {threshold!r}; choose it on validation.")
+    return {**DEFAULT_POINT, **point}
+
+
+def save_operating_point(point: Mapping[str, Any], path: str | Path) -> Path:
+    """Write JSON, replacing the file in one step."""
+    point, path = check_operating_point(point), Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(point, indent=4, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def load_operating_point(path: str | Path, checkpoint_sha256: str | None = None) -> dict[str, Any]:
+    """Read what :func:`save_operating_point` wrote.
+
+    Args:
+        path: of the JSON file.
+        checkpoint_sha256: of the weights in use; a threshold chosen for others is reported in the log.
+
+    Raises:
+        FileNotFoundError: naming the file and the remedy.
+        ValueError: on a file that holds no operating point.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no operating point at {path}; choose one on the validation section first.")
+    try:
+        point = check_operating_point(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} holds no operating point: {error}") from error
+    if checkpoint_sha256 and point["checkpoint_sha256"] not in (None, checkpoint_sha256):
+        logger.warning(
+            "%s was chosen for weights %.12s..., but %.12s... are in use: choose it again.",
+            path,
+            point["checkpoint_sha256"],
+            checkpoint_sha256,
+        )
+    return point

@@ -35,7 +35,7 @@ def score_case(
     truth: np.ndarray | None,
     spacing_mm: Sequence[float],
     region_names: Sequence[str],
-    convention: str = "gli",
+    lesionwise: str | None = "gli",
     empties: str = "brats",
 ) -> dict[str, float | int | None]:
     """Segmentation columns of one case.
@@ -45,7 +45,8 @@ def score_case(
         truth: same shape, or None where the mask is unknown.
         spacing_mm: one distance a spatial axis.
         region_names: R names, in channel order.
-        convention: of the lesion-wise scores, see :data:`medvlm.metrics.lesionwise.CONVENTIONS`.
+        lesionwise: convention of the lesion-wise scores, see :data:`medvlm.metrics.lesionwise.CONVENTIONS`; None
+            leaves their columns empty.
         empties: see :data:`medvlm.metrics.segmentation.EMPTY_POLICIES`.
 
     Returns:
@@ -68,18 +69,21 @@ def score_case(
         values["pred_volume_ml"] = volume_ml(answer, spacing_mm)
         if truth is not None:
             real = np.asarray(truth[channel])
-            lesions = lesion_wise(answer, real, spacing_mm, convention)
             values |= {
                 "dice": dice(answer, real, empties),
                 "iou": iou(answer, real, empties),
                 "hd95_mm": hd95_mm(answer, real, spacing_mm, empties),
-                "lw_dice": lesions.dice,
-                "lw_hd95_mm": lesions.hd95_mm,
-                "lw_tp": lesions.true_positives,
-                "lw_fp": lesions.false_positives,
-                "lw_fn": lesions.false_negatives,
                 "true_volume_ml": volume_ml(real, spacing_mm),
             }
+            if lesionwise is not None:
+                lesions = lesion_wise(answer, real, spacing_mm, lesionwise)
+                values |= {
+                    "lw_dice": lesions.dice,
+                    "lw_hd95_mm": lesions.hd95_mm,
+                    "lw_tp": lesions.true_positives,
+                    "lw_fp": lesions.false_positives,
+                    "lw_fn": lesions.false_negatives,
+                }
         row |= {f"{column}_{name}": value for column, value in values.items()}
     return row
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from medvlm.metrics.agreement import bland_altman, heads_agree
 from medvlm.metrics.classification import classification_report
-from medvlm.metrics.comparison import compare_rows
+from medvlm.metrics.comparison import compare_rows, own_threshold
 from medvlm.metrics.confounding import confounding_note, label_by_source, label_from_source, source_from_features
 from medvlm.metrics.intervals import bootstrap_interval, weighted_mean
-from medvlm.metrics.operating_point import OperatingPoint
-from medvlm.metrics.rows import check_unique, regions_of
+from medvlm.metrics.operating_point import check_operating_point
+from medvlm.metrics.rows import check_unique, read_rows, regions_of
 
 MEASURES = ("dice", "iou", "hd95_mm", "lw_dice", "lw_hd95_mm")
 NO_MASK = "no mask is known"
@@ -23,12 +24,12 @@ NO_MASK = "no mask is known"
 def summarise(
     rows: Sequence[dict],
     features: np.ndarray | Mapping[str, np.ndarray] | None = None,
-    operating_point: OperatingPoint | dict | None = None,
+    operating_point: Mapping | None = None,
     regions: Sequence[str] | None = None,
-    section: str = "test",
+    section: str | None = None,
     bundle: dict | None = None,
     checkpoint: dict | None = None,
-    others: Mapping[str, Sequence[dict]] | None = None,
+    others: Mapping[str, Sequence[dict] | str | Path] | None = None,
     name: str = "joint",
     seed: int = 0,
     n_boot: int = 1000,
@@ -44,10 +45,11 @@ def summarise(
         features: pooled features for the confounding audit: ``(N, F)`` in the order of the rows, or by case id.
         operating_point: frozen on validation; without one verdicts use 0.5, and say that nothing was chosen.
         regions: names; by default those the rows have columns for. The first is compared with the class head.
-        section: of the datalist that was evaluated.
+        section: of the datalist that was evaluated; this and the next two are left out when not given.
         bundle: ``name`` and ``version``.
         checkpoint: ``file`` and ``sha256``.
-        others: rows of other runs on the same cases, by name: the ablation.
+        others: other runs on the same cases, by name: the ablation. Their ``cases.csv`` (verdicts at the threshold of
+            the ``evaluation.json`` beside it), or their rows (verdicts at this run's threshold).
         name: of this run, in the ablation.
         seed: of every bootstrap.
         n_boot: resamples of patients.
@@ -64,32 +66,29 @@ def summarise(
     """
     rows = _checked(rows)
     regions = list(regions) if regions is not None else regions_of(rows)
-    if isinstance(operating_point, dict):
-        operating_point = OperatingPoint.from_dict(operating_point)
-    point = operating_point or OperatingPoint(0.5)
+    point = check_operating_point(operating_point)
+    threshold = point["threshold"]
     groups = _by_source(rows)
     draw = {"seed": seed, "n_boot": n_boot}
-    summary = {
-        "bundle": bundle or {"name": None, "version": None},
-        "checkpoint": checkpoint or {"file": None, "sha256": None},
-        "section": section,
+    given = {"bundle": bundle, "checkpoint": checkpoint, "section": section}
+    summary = {key: value for key, value in given.items() if value is not None} | {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "n_boot": n_boot,
         "n": {"cases": len(rows), "patients": len({row["patient_id"] for row in rows})},
-        "operating_point": point.to_dict(),
+        "operating_point": point,
         "segmentation": {
             "overall": segmentation_summary(rows, regions, **draw),
             "per_source": {source: segmentation_summary(own, regions, **draw) for source, own in groups.items()},
         },
         "classification": {
-            "overall": _classification(rows, point.threshold, bins, draw),
-            "per_source": {s: _classification(own, point.threshold, bins, draw) for s, own in groups.items()},
+            "overall": _classification(rows, threshold, bins, draw),
+            "per_source": {s: _classification(own, threshold, bins, draw) for s, own in groups.items()},
         },
         "confounding": None,
-        "agreement": _agreement(rows, regions, point.threshold, threshold_ml),
-        "ablation": _ablation(rows, others or {}, name, point.threshold, draw),
-        "worst": worst_cases(rows, regions, point.threshold, n_worst),
+        "agreement": _agreement(rows, regions, threshold, threshold_ml),
+        "ablation": _ablation(rows, others or {}, name, threshold, draw),
+        "worst": worst_cases(rows, regions, threshold, n_worst),
     }
     within = summary["classification"]["per_source"]
     summary["confounding"] = _confounding(rows, features, within, draw | {"n_permutations": n_permutations})
@@ -270,5 +269,8 @@ def _confounding(rows: Sequence[dict], features: object, within: dict[str, dict]
 def _ablation(rows: list[dict], others: Mapping, name: str, threshold: float, draw: dict) -> list[dict]:
     found = []
     for against, other in others.items():
-        found += compare_rows(rows, _checked(other), name, against, (threshold, threshold), **draw)
+        theirs = threshold
+        if isinstance(other, str | Path):
+            other, theirs = read_rows(other), own_threshold(Path(other))
+        found += compare_rows(rows, _checked(other), name, against, (threshold, theirs), **draw)
     return found
