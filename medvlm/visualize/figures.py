@@ -82,7 +82,7 @@ def precision_recall_curve(classification: Mapping[str, Any] | None) -> Figure |
             place = (
                 {"va": "bottom", "y": prevalence + 0.01} if prevalence < 0.9 else {"va": "top", "y": prevalence - 0.01}
             )
-            axes.text(0.99, s=f"prevalence {rate(prevalence)}", ha="right", fontsize=8, **place)
+            axes.text(0.01, s=f"prevalence {rate(prevalence)}", ha="left", fontsize=8, **place)
         axes.step(*curve, where="post", color=BLUE)
         area = _metric(classification, "pr_auc")
         if as_estimate(area).value is not None:
@@ -111,9 +111,8 @@ def reliability_diagram(classification: Mapping[str, Any] | None) -> Figure | No
         for x, n in zip(confidence, counts, strict=True):
             below.annotate(f"{n:.0f}", (x, n), (0, 1), textcoords="offset points", ha="center", va="bottom", fontsize=7)
         error = _metric(classification, "ece")
-        if as_estimate(error).value is not None:
-            axes.text(0.02, 0.97, f"ECE {with_interval(error)}", ha="left", va="top")
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title="Reliability", ylabel="Observed frequency")
+        known = f": ECE {with_interval(error)}" if as_estimate(error).value is not None else ""
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"Reliability{known}", ylabel="Observed frequency")
         axes.grid(True)
         below.set(xlabel="Predicted tumour probability", ylabel="Cases", ylim=(0, counts.max() * 1.35))
         below.locator_params(axis="y", nbins=2, integer=True)
@@ -196,7 +195,7 @@ def agreement_scatter(
     if not points:
         return None
     with house_style():
-        figure, (axes,) = new_figure(5.6, 3.6)
+        figure, (axes,) = new_figure(6.8, 3.7)
         groups = ((1, "tumour", VERMILLION, "o"), (0, "no tumour", BLUE, "s"), (None, "class unknown", PURPLE, "^"))
         for value, name, colour, marker in groups:
             chosen = [(v, p) for v, p, t, _ in points if t == value]

@@ -7,13 +7,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from medvlm.visualize.numbers import Estimate, as_estimate, as_number, rate, with_interval
+from medvlm.visualize.numbers import Estimate, as_estimate, as_number, difference, rate, with_interval
+from medvlm.visualize.results import described
 from medvlm.visualize.style import BLUE, FAINT, MARKERS, SEQUENCE, VERMILLION, house_style, new_figure
 
-LABEL_WIDTH = 34  # characters
+LABEL_WIDTH = 60  # characters
 
 
-def shorten(text: Any, width: int = LABEL_WIDTH) -> str:
+def shorten(text: Any, width: int) -> str:
     """Cut the middle out of a long label; its start and end tell cases apart."""
     text = " ".join(str(text).split())
     if len(text) <= width:
@@ -44,7 +45,7 @@ def forest(
     if not lines:
         return None
     with house_style():
-        figure, (axes,) = new_figure(6.4, 0.85 + 0.3 * len(lines))
+        figure, (axes,) = new_figure(8.4, 0.85 + 0.3 * len(lines))
         for index, (_, estimate) in enumerate(lines):
             colour = BLUE
             if reference is not None and estimate.has_interval:
@@ -54,7 +55,7 @@ def forest(
             axes.plot(estimate.value, index, "s", color=colour, markersize=5.5)
         if reference is not None:
             axes.axvline(reference, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.set_yticks(range(len(lines)), [shorten(label) for label, _ in lines])
+        axes.set_yticks(range(len(lines)), [shorten(label, LABEL_WIDTH) for label, _ in lines])
         axes.set(ylim=(len(lines) - 0.4, -0.6), title=title, xlabel=x_label)
         if limits:
             axes.set_xlim(*limits)
@@ -118,11 +119,11 @@ def ablation_forest(ablation: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Draw the paired differences between trained variants; an interval clear of zero is coloured."""
     lines = []
     for entry in ablation or ():
-        difference = as_estimate({"value": entry.get("difference"), "ci": entry.get("ci")})
-        label = f"{entry.get('name')} \N{MINUS SIGN} {entry.get('against')}: {entry.get('metric')}"
-        lines.append((label if len(label) <= 46 else shorten(label, 46), difference))
+        estimate = as_estimate({"value": entry.get("difference"), "ci": entry.get("ci")})
+        names = [shorten(entry.get(key), 20) for key in ("name", "against")]
+        lines.append((f"{described(str(entry.get('metric')))}: {names[0]} \N{MINUS SIGN} {names[1]}", estimate))
     values = [abs(v) for _, e in lines for v in e if as_number(v) is not None]
     return forest(
-        lines, "Differences between variants", "Difference, paired bootstrap 95% CI", 0.0,
+        lines, "Differences between variants", "Difference, paired bootstrap 95% CI", 0.0, difference,
         limits=(-1.15 * max(values), 1.15 * max(values)) if values and max(values) > 0 else None,
     )  # fmt: skip

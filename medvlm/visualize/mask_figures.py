@@ -22,45 +22,40 @@ def _by_source(rows: Sequence[Mapping[str, Any]], *keys: str) -> dict[str, list[
     return dict(sorted(found.items()))
 
 
-def score_by_source(
-    rows: Sequence[Mapping[str, Any]], key: str, label: str, limits: tuple[float, float] | None = (0.0, 1.0)
-) -> Figure | None:
-    """Draw a dot a case over a box a source, so that neither a small n nor two modes can hide.
+def score_by_source(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, str]) -> Figure | None:
+    """Draw a dot a case over a box a source, so that neither a small n nor two modes can hide; a panel a score.
 
     Args:
-        rows: one dictionary a case.
-        key: the score's column, such as ``dice_WT``; rows without it are left out.
-        label: the score's name, with its unit.
-        limits: range of the score's axis; from the data when None.
+        rows: one dictionary a case; those without a score are left out of its panel.
+        scores: columns between 0 and 1, such as ``dice_WT``, and the names that readers see.
     """
-    groups = _by_source(rows, key)
-    if not groups:
+    groups = {key: _by_source(rows, key) for key in scores}
+    shown = [key for key in scores if groups[key]]
+    sources = sorted({source for key in shown for source in groups[key]})
+    if not shown:
         return None
-    scatter = np.random.default_rng(0)  # the spread across a strip carries no meaning, only keeps dots apart
+    spread = np.random.default_rng(0)  # across a strip, where place carries no meaning
     with house_style():
-        figure, (axes,) = new_figure(6.4, 0.95 + 0.62 * len(groups))
-        for index, (_, values) in enumerate(groups.items()):
-            flat = np.array(values)[:, 0]
-            colour = SEQUENCE[index % len(SEQUENCE)]
-            _box(axes, index, flat)
-            heights = index + scatter.uniform(-0.16, 0.16, len(flat))
-            style = {
-                "s": 16,
-                "alpha": 0.65,
-                "linewidth": 0,
-                "clip_on": False,
-                "zorder": 3,
-                "marker": MARKERS[index % len(MARKERS)],
-            }
-            axes.scatter(flat, heights, color=colour, rasterized=len(flat) > 3000, **style)
-        names = [f"{shorten(name, 24)} (n = {len(values)})" for name, values in groups.items()]
-        axes.set_yticks(range(len(groups)), names)
-        axes.set(ylim=(len(groups) - 0.5, -0.5), xlabel=label)
-        if limits:
-            axes.set_xlim(limits[0] - 0.02, limits[1] + 0.02)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(True, axis="x")
+        figure, panels = new_figure(2.0 + 2.9 * len(shown), 0.95 + 0.55 * len(sources), len(shown), sharey=True)
+        for axes, key in zip(panels, shown, strict=True):
+            for index, source in enumerate(sources):
+                values = np.array(groups[key].get(source, []), dtype=float).ravel()
+                if not values.size:
+                    axes.text(0.5, index, "no score", ha="center", va="center", fontsize=7, color=FAINT)
+                    continue
+                _box(axes, index, values)
+                heights = index + spread.uniform(-0.16, 0.16, len(values))
+                style = {"s": 15, "alpha": 0.65, "linewidth": 0, "clip_on": False, "zorder": 3}
+                style |= {"color": SEQUENCE[index % len(SEQUENCE)], "marker": MARKERS[index % len(MARKERS)]}
+                axes.scatter(values, heights, rasterized=len(values) > 3000, **style)
+            axes.set(ylim=(len(sources) - 0.5, -0.5), xlim=(-0.02, 1.02))
+            axes.set_title(scores[key], weight="normal", loc="center", fontsize=9)
+            axes.tick_params(axis="y", length=0)
+            axes.spines["left"].set_visible(False)
+            axes.grid(True, axis="x")
+        counts = [len(groups[shown[0]].get(source, ())) for source in sources]
+        names = [f"{shorten(name, 22)} (n = {n})" for name, n in zip(sources, counts, strict=True)]
+        panels[0].set_yticks(range(len(sources)), names)
     return figure
 
 

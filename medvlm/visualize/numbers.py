@@ -83,7 +83,11 @@ def with_interval(entry: Any, write=rate) -> str:
     if not estimate.has_interval:
         return write(estimate.value)
     dash = " to " if estimate.low < 0 or estimate.high < 0 else "\N{EN DASH}"
-    return f"{write(estimate.value)} ({write(estimate.low)}{dash}{write(estimate.high)})"
+    low, high = write(estimate.low), write(estimate.high)
+    if write is rate:  # bounds with the value's decimals: 0.94 (0.86-1.00), not 0.94 (0.86-0.998)
+        decimals = 3 if 0.995 <= abs(estimate.value) < 1 or 0 < abs(estimate.value) < 0.005 else 2
+        low, high = (_signed(f"{bound:.{decimals}f}") for bound in (estimate.low, estimate.high))
+    return f"{write(estimate.value)} ({low}{dash}{high})"
 
 
 def p_value(value: Any) -> str:
@@ -103,3 +107,18 @@ def count(value: Any) -> str:
 def plural(number: Any, noun: str) -> str:
     """Write ``1 case``, ``12 cases``."""
     return f"{count(number)} {noun}{'' if as_number(number) == 1 else 's'}"
+
+
+def setting(value: Any) -> str:
+    """Write a number that somebody chose, as they chose it: ``0.5``, not ``0.500``."""
+    number = as_number(value)
+    return MISSING if number is None else _signed(f"{number:.6g}")
+
+
+def difference(value: Any) -> str:
+    """Write a difference of rates with its sign and three decimals."""
+    number = as_number(value)
+    if number is None:
+        return MISSING
+    sign = "\N{MINUS SIGN}" if number < 0 else "+"
+    return f"{sign}{abs(number):.3f}" if abs(number) >= 0.0005 else "0.000"

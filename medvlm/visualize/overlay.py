@@ -45,8 +45,8 @@ def verdict(
     probability: Any,
     volume_ml: Any = None,
     threshold: Any = None,
-    *,
     found_from: float = NOTHING_FOUND_BELOW,
+    *,
     outlined: bool | None = None,
 ) -> str:
     """Say in words what the two heads found.
@@ -124,10 +124,10 @@ def save_overlay(
     inside = None if mask is None else np.asarray(mask) > 0.5
     if inside is not None and inside.ndim == 4:
         inside = inside.any(axis=0)
-    if volume_ml is None and inside is not None and spacing is not None:
+    if volume_ml is None and inside is not None and spacing is not None and len(spacing) == 3:
         volume_ml = float(inside.sum()) * float(np.prod(spacing)) / 1000
     outlined = None if inside is None else bool(inside.any())
-    words = verdict(probability, volume_ml, threshold, found_from=found_from, outlined=outlined)
+    words = verdict(probability, volume_ml, threshold, found_from, outlined=outlined)
     p = as_number(probability)
     hidden = p is not None and p < found_from
     shown = {} if hidden else {"pred": mask, "cam": cam, "uncertainty": uncertainty, "regions": regions}

@@ -6,9 +6,9 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,6 +19,13 @@ from medvlm.visualize.style import to_inline_svg
 
 class Markup(str):
     """Text that is HTML already; anything else is escaped where it enters a page."""
+
+
+class Spanning(NamedTuple):
+    """A cell of words across the last columns of a line."""
+
+    text: str
+    columns: int
 
 
 def html(value: Any) -> Markup:
@@ -74,38 +81,45 @@ def cards(items: Sequence[tuple[str, str, str]]) -> Markup:
 
 
 def table(
-    header: Sequence[Any], lines: Sequence[Sequence[Any]], caption: str = "", *, words: int = 1, sortable: bool = False
+    header: Sequence[Any],
+    lines: Sequence[Sequence[Any]],
+    caption: str = "",
+    *,
+    words: Collection[int] = (0,),
+    sortable: bool = False,
 ) -> Markup:
     """Make a table.
 
     Args:
         header: names of the columns.
-        lines: cells; a pair ``(text, number)`` sorts by its number.
+        lines: cells; a pair ``(text, number)`` sorts by its number, ``Spanning`` ends a line.
         caption: what the table shows.
-        words: how many columns from the left hold words; the others hold numbers, set to the right.
+        words: columns that hold words; the others hold numbers, set to the right.
         sortable: whether a click on a column's name sorts by it.
     """
     cells = []
     for line in lines:
         made = []
         for column, cell in enumerate(line):
-            text, key = cell if isinstance(cell, tuple) else (cell, None)
+            if isinstance(cell, Spanning):
+                made.append(f'<td colspan="{cell.columns}" class="absent">{html(cell.text)}</td>')
+                continue
+            text, key = cell if type(cell) is tuple else (cell, None)
             sort = f' data-sort="{as_number(key)}"' if as_number(key) is not None else ""
             tag, scope = ("th", ' scope="row"') if column == 0 else ("td", "")
-            kind = "" if column < words else ' class="number"'
+            kind = "" if column in words else ' class="number"'
             made.append(f"<{tag}{scope}{kind}{sort}>{html(text)}</{tag}>")
         cells.append(f"<tr>{''.join(made)}</tr>")
     names = []
     for column, name in enumerate(header):
         label = f'<button type="button">{html(name)}</button>' if sortable else html(name)
-        kind = "" if column < words else ' class="number"'
+        kind = "" if column in words else ' class="number"'
         names.append(f'<th scope="col"{kind}>{label}</th>')
     title = f"<caption>{html(caption)}</caption>" if caption else ""
     body = "\n".join(cells)
     kind = ' class="sortable"' if sortable else ""
-    return Markup(
-        f'<div class="scroll"><table{kind}>{title}<thead><tr>{"".join(names)}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    head = f"<thead><tr>{''.join(names)}</tr></thead>"
+    return Markup(f'<div class="scroll"><table{kind}>{title}{head}<tbody>{body}</tbody></table></div>')
 
 
 def drawing(figure: Figure | None, name: str, caption: Any, absent: str) -> Markup:
@@ -181,7 +195,7 @@ STYLE = """
   --orange: #f2b632; --purple: #dd97be; --sky: #7cc8f2; --caution: #3a2f17; color-scheme: dark; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 68rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 var(--sans); }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 0 0 0.8rem; padding-top: 1.4rem; border-top: 2px solid var(--ink); }
@@ -192,6 +206,7 @@ a { color: var(--blue); }
 .subtitle { color: var(--quiet); margin-top: 0.4rem; overflow-wrap: anywhere; }
 nav ol { columns: 3 14rem; padding: 0.9rem 1rem 0.9rem 2.4rem; margin: 1.4rem 0 0; background: var(--panel);
   border-radius: 6px; font-size: 0.9rem; }
+nav li { margin: 0; break-inside: avoid; }
 section { margin-top: 2.6rem; }
 code { font: 0.88em ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 pre { background: var(--panel); padding: 0.7rem 0.9rem; border-radius: 6px; overflow-x: auto; }
@@ -202,18 +217,18 @@ pre { background: var(--panel); padding: 0.7rem 0.9rem; border-radius: 6px; over
 .card .name { font-size: 0.85rem; color: var(--quiet); }
 .card .value { font-size: 1.35rem; font-weight: 650; font-variant-numeric: tabular-nums; }
 .card .basis { font-size: 0.8rem; color: var(--quiet); }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: 0.1rem 2rem; margin: 1rem 0;
-  font-size: 0.92rem; }
+.facts { margin: 1rem 0; font-size: 0.92rem; max-width: 54rem; }
 .facts div { display: flex; gap: 0.8rem; border-bottom: 1px solid var(--rule); padding: 0.3rem 0; }
 .facts dt { color: var(--quiet); flex: 0 0 8.5rem; }
 .facts dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 .scroll { overflow-x: auto; margin: 0.9rem 0 1.4rem; }
-table { border-collapse: collapse; font-size: 0.88rem; font-variant-numeric: tabular-nums; min-width: 50%;
+table { border-collapse: collapse; font-size: 0.86rem; font-variant-numeric: tabular-nums; min-width: 50%;
   border-top: 1.5px solid var(--ink); border-bottom: 1.5px solid var(--ink); }
 caption { text-align: left; color: var(--quiet); padding-bottom: 0.45rem; }
-th, td { padding: 0.32rem 0.75rem; text-align: left; vertical-align: baseline; white-space: nowrap; }
+th, td { padding: 0.32rem 0.6rem; text-align: left; vertical-align: baseline; }
+tbody td { white-space: nowrap; }
 thead th { border-bottom: 1px solid var(--ink); font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; max-width: 22rem; }
+tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 4rem; max-width: 20rem; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
 .number { text-align: right; }
 table button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
@@ -226,7 +241,7 @@ th[aria-sort=descending] button::after { content: " \\2193"; color: var(--blue);
 .tall .scroll { overflow: visible; margin: 0; }
 figure { margin: 1rem 0; min-width: 0; }
 figcaption { font-size: 0.85rem; color: var(--quiet); max-width: 46rem; overflow-wrap: anywhere; }
-.gallery { display: flex; flex-wrap: wrap; gap: 0.4rem 2rem; align-items: flex-start; }
+.gallery { display: flex; flex-wrap: wrap; gap: 0.4rem 1.4rem; align-items: flex-start; }
 .gallery figure { flex: 0 1 auto; max-width: 100%; }
 .gallery figcaption { max-width: 24rem; }
 figure svg { display: block; max-width: 100%; height: auto; overflow: visible; }

@@ -35,6 +35,13 @@ def _names(count: int, regions: Sequence[str] | None) -> list[str]:
     )
 
 
+def _spacing(spacing: Sequence[float] | None) -> tuple[float, ...]:
+    spacing = (1.0, 1.0) if spacing is None else tuple(float(s) for s in spacing)
+    if len(spacing) not in (2, 3) or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise ValueError(f"spacing must be two or three positive millimetres, got {spacing}; None means square pixels.")
+    return spacing
+
+
 def show_plane(axes: Axes, plane: np.ndarray, window: tuple[float, float], spacing: Sequence[float] = (1, 1)) -> None:
     """Show a grey ``(X, Y)`` plane upright, with square millimetres.
 
@@ -153,7 +160,7 @@ def draw_case(
     footer: str = "",
 ) -> Figure:
     """Draw what ``case_panel`` renders; the arguments are its own."""
-    volume, spacing = as_volume(image, "image"), tuple(spacing or (1.0, 1.0, 1.0))
+    volume, spacing = as_volume(image, "image"), _spacing(spacing)
     masks = {n: as_regions(m, n, volume.shape) for n, m in (("Truth", truth), ("Prediction", pred)) if m is not None}
     given = (("Class activation", cam), ("Uncertainty", uncertainty))
     heats = {n: as_volume(m, n.lower()) for n, m in given if m is not None}
@@ -259,7 +266,7 @@ def montage(
     Returns:
         A PNG.
     """
-    volume, spacing = as_volume(image, "image"), tuple(spacing or (1.0, 1.0, 1.0))
+    volume, spacing = as_volume(image, "image"), _spacing(spacing)
     regions = None if mask is None else as_regions(mask, "mask", volume.shape)
     shown, low, high = displayable(volume)
     content = np.flatnonzero((shown > low + 0.1 * (high - low)).mean(axis=(0, 1)) > 0.02)

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from medvlm.visualize import case_sections, sections
 from medvlm.visualize.overlay import write_atomically
-from medvlm.visualize.page import Markup, document, paragraph, section
-from medvlm.visualize.results import part
+from medvlm.visualize.page import document, paragraph, section
+from medvlm.visualize.results import day, part
+from medvlm.visualize.sections import SECTIONS, Section
 
 logger = logging.getLogger(__name__)
 
-Section = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]], Mapping[str, bytes]], "Markup | None"]
-
-SECTIONS: tuple[Section, ...] = (
-    sections.summary,
-    sections.segmentation,
-    sections.classification,
-    sections.calibration,
-    sections.confounding,
-    sections.ablation,
-    case_sections.agreement,
-    case_sections.worst,
-    case_sections.all_cases,
-    case_sections.reading,
-    case_sections.provenance,
-)
 PACKAGES = ("medvlm-bundles", "torch", "monai", "pytorch-ignite", "numpy", "matplotlib")
 
 
@@ -95,9 +80,11 @@ def write_report(
         evaluation["versions"] = dict(installed_versions() if versions is None else versions)
     bundle = part(evaluation, "bundle")
     title = title or f"Evaluation of {bundle.get('name') or 'an unnamed bundle'}"
-    subtitle = [f"version {bundle['version']}" if bundle.get("version") else None,
-                f"section {evaluation['section']}" if evaluation.get("section") else None,
-                f"evaluated {evaluation['created']}" if evaluation.get("created") else None]  # fmt: skip
+    subtitle = [
+        f"version {bundle['version']}" if bundle.get("version") else None,
+        f"section {evaluation['section']}" if evaluation.get("section") else None,
+        f"evaluated {day(evaluation['created'])}" if evaluation.get("created") else None,
+    ]
     rows, panels = list(rows or ()), dict(panels or {})
     made = [_made(make, evaluation, rows, panels) for make in sections]
     text = document(title, " \N{MIDDLE DOT} ".join(s for s in subtitle if s), [m for m in made if m])

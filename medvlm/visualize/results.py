@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from medvlm.visualize.numbers import as_number
+from medvlm.visualize.numbers import as_number, count, setting
+
+Rows = Sequence[Mapping[str, Any]]
+Panels = Mapping[str, bytes]
 
 RATES = {
     "sensitivity": "Sensitivity",
@@ -82,3 +86,33 @@ def described(name: str) -> str:
         if name.startswith(f"{kind}_at_"):
             return f"{kind.upper()} at {name.removeprefix(f'{kind}_at_')}% prevalence"
     return name.replace("_", " ")
+
+
+def stated(value: Any, otherwise: str = "not stated") -> Any:
+    return otherwise if value is None or value == "" else value
+
+
+def operating_point_words(evaluation: Mapping[str, Any]) -> str:
+    point = part(evaluation, "operating_point")
+    threshold = as_number(point.get("threshold"))
+    if threshold is None:
+        return "not stated"
+    words = f"tumour probability \N{GREATER-THAN OR EQUAL TO} {setting(threshold)}"
+    if point.get("chosen_on"):
+        words += f", chosen on {point['chosen_on']}"
+        words += f" (n = {count(point['n'])})" if as_number(point.get("n")) is not None else ""
+    if as_number(point.get("target_sensitivity")) is not None:
+        words += f" for a sensitivity of at least {setting(point['target_sensitivity'])}"
+    if point.get("frozen") is not None:
+        words += "; frozen in the bundle" if point["frozen"] else "; not frozen"
+    return words
+
+
+def day(created: Any) -> Any:
+    """An ISO time as a reader writes it: ``2025-01-01 16:05 UTC``; anything else as it is."""
+    try:
+        moment = datetime.fromisoformat(created)
+    except (TypeError, ValueError):
+        return created
+    zone = " UTC" if moment.utcoffset() is not None else ""
+    return (moment.astimezone(UTC) if zone else moment).strftime("%Y-%m-%d %H:%M") + zone

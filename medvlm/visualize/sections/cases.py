@@ -1,4 +1,4 @@
-"""Sections of the report about cases: the heads' agreement, the worst cases, all cases, and the notes at the end."""
+"""Cases: the heads' agreement, the worst, and all of them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvlm.visualize import figures
-from medvlm.visualize.numbers import as_estimate, as_number, count, plural, quantity, rate
+from medvlm.visualize.numbers import as_estimate, as_number, count, plural, quantity, rate, setting
 from medvlm.visualize.page import (
     Markup,
     anchor,
     bullets,
     drawing,
-    facts,
     heading,
     html,
     join,
@@ -21,11 +20,20 @@ from medvlm.visualize.page import (
     section,
     table,
 )
-from medvlm.visualize.results import listed, part, region_names, rows_by_case, threshold_of, true_class
+from medvlm.visualize.results import (
+    Panels,
+    Rows,
+    listed,
+    part,
+    region_names,
+    rows_by_case,
+    threshold_of,
+    true_class,
+)
 
-Rows = Sequence[Mapping[str, Any]]
-Panels = Mapping[str, bytes]
 MOST_PICTURES = 12
+
+
 MOST_ROWS = 5000
 
 
@@ -87,9 +95,17 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
     limit = found.get("threshold_ml")
     odd = _case_ids(found.get("disagreeing"))
     spearman = as_estimate(found.get("spearman")).value
-    names = (("both", "tumour by both"), ("neither", "tumour by neither"), ("mask_only", "by the mask only"),
-             ("class_only", "by the class only"))  # fmt: skip
-    words = f"A tumour is seen by the mask head from {quantity(limit)} mL on, and by the class head from the operating point on."
+    names = (
+        ("both", "tumour by both"),
+        ("neither", "tumour by neither"),
+        ("mask_only", "by the mask only"),
+        ("class_only", "by the class only"),
+    )
+    words = (
+        f"The mask head sees a tumour from {setting(limit)} mL on, the class head from the operating point on."
+        if as_number(limit) is not None
+        else "The volume from which the mask head is taken to see a tumour is not stated."
+    )
     if spearman is not None:
         words += f" The rank correlation (Spearman) of probability and {main} volume is {rate(spearman)}."
     figure = figures.agreement_scatter(rows, main, threshold_of(evaluation), limit, odd)
@@ -99,12 +115,19 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
         else paragraph("No case is listed as disagreeing.")
     )
     return section(
-        "agreement", title, paragraph(words),
+        "agreement",
+        title,
+        paragraph(words),
         table(["Verdict", "Cases"], [[name, count(found.get(key))] for key, name in names]),
-        drawing(figure, "agreement", "A dot a case. Dashed: the two thresholds. Upper left and lower right: the heads disagree.",
-                "No row holds both a probability and a predicted volume."),
-        listing, _pictures(odd, evaluation, rows, panels) if odd else None,
-    )  # fmt: skip
+        drawing(
+            figure,
+            "agreement",
+            "A dot a case. Dashed: the two thresholds. Upper left and lower right: the heads disagree.",
+            "No row holds both a probability and a predicted volume.",
+        ),
+        listing,
+        _pictures(odd, evaluation, rows, panels) if odd else None,
+    )
 
 
 def worst(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
@@ -124,8 +147,11 @@ def all_cases(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
     if not rows:
         return section("cases", "All cases", paragraph("No rows of cases were given.", "absent"))
     regions = region_names(evaluation, rows)
-    scores = [(f"{key}_{name}", f"{label} {name}", write) for name in regions for key, label, write in (
-        ("dice", "Dice", rate), ("hd95_mm", "HD95 (mm)", quantity))]  # fmt: skip
+    scores = [
+        (f"{key}_{name}", f"{label} {name}", write)
+        for name in regions
+        for key, label, write in (("dice", "Dice", rate), ("hd95_mm", "HD95 (mm)", quantity))
+    ]
     for name in regions[:1]:
         scores += [
             (f"true_volume_ml_{name}", f"True {name} (mL)", quantity),
@@ -145,51 +171,5 @@ def all_cases(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
     if len(rows) > MOST_ROWS:
         words += f" The first {count(MOST_ROWS)} of {plural(len(rows), 'case')} are listed; all are in the CSV."
     header = ["Case", "Patient", "Source", "Truth", "Tumour probability", *(label for _, label, _ in scores)]
-    made = table(header, lines, words=4, sortable=True)
+    made = table(header, lines, words=(0, 1, 2, 3), sortable=True)
     return section("cases", "All cases", paragraph(words), Markup(f'<div class="tall">{made}</div>'))
-
-
-def reading(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
-    """How to read the numbers, and what they do not say."""
-    has_masks = bool(part(evaluation, "segmentation", "overall"))
-    notes = [
-        "Brackets hold 95% confidence intervals: how far a value may move with other patients of the same kind. They say "
-        "nothing about other scanners, hospitals or diseases.",
-        "Scores hold for the sources listed, at their prevalence. Predictive values at 1, 5 and 10% prevalence assume that "
-        "sensitivity and specificity stay as they are.",
-        "The majority answer is what always giving the commoner class would score; a metric near it shows nothing learnt.",
-        "A case without a mask is one whose mask is unknown, not one without a tumour; it takes no part in mask scores.",
-    ]  # fmt: skip
-    if has_masks:
-        notes.append(
-            "HD95 is 374 mm, by the BraTS rule, wherever exactly one of truth and prediction is empty; a few such cases "
-            "move the mean far, so read the median and the dots too."
-        )
-        notes.append(
-            "Lesion-wise scores count a false lesion as a lesion with Dice 0; a plain Dice hardly sees small ones."
-        )
-    notes.append(
-        "Pictures show one axial slice, the one with most truth and prediction, front on top and, where the file gives its "
-        "orientation, the patient's left on the right. A class activation shows where the class head looked, not why."
-    )
-    notes.append("Research software: not a medical device, not for decisions about patients.")
-    return section("reading", "How to read this, and its limits", bullets(notes))
-
-
-def provenance(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
-    """What made this report."""
-    bundle, checkpoint = part(evaluation, "bundle"), part(evaluation, "checkpoint")
-    name = " ".join(str(bundle[key]) for key in ("name", "version") if bundle.get(key))
-    pairs = [("Evaluated", evaluation.get("created")), ("Bundle", name), ("Checkpoint", checkpoint.get("file")),
-             ("SHA-256", checkpoint.get("sha256")), ("Section", evaluation.get("section")), ("Seed", evaluation.get("seed"))]  # fmt: skip
-    made = [(label, value if value not in (None, "") else "not stated") for label, value in pairs]
-    made += [(package, version) for package, version in sorted(part(evaluation, "versions").items())]
-    command = evaluation.get("command")
-    if isinstance(command, (list, tuple)):
-        command = " ".join(map(str, command))
-    shown = (
-        Markup(f"<pre><code>{html(command)}</code></pre>")
-        if command
-        else paragraph("The command is not stated.", "absent")
-    )
-    return section("provenance", "Provenance", facts(made), heading("Command"), shown)

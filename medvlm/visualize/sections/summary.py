@@ -1,0 +1,92 @@
+"""What was evaluated, and the numbers to read first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medvlm.visualize.numbers import as_estimate, as_number, count, plural, rate, with_interval
+from medvlm.visualize.page import Markup, bullets, cards, facts, html, paragraph, section
+from medvlm.visualize.results import RATES, Panels, Rows, operating_point_words, part, region_names, stated
+
+
+def _against_majority(overall: Mapping[str, Any]) -> str | None:
+    accuracy = as_estimate(part(overall, "metrics").get("accuracy"))
+    base = as_number(part(overall, "baseline_majority").get("accuracy"))
+    if accuracy.value is None or base is None:
+        return None
+    prevalence = as_number(overall.get("prevalence"))
+    tumours = "\N{LEFT DOUBLE QUOTATION MARK}tumour\N{RIGHT DOUBLE QUOTATION MARK}"
+    answer = (
+        "the commoner class"
+        if prevalence is None
+        else tumours
+        if prevalence >= 0.5
+        else tumours.replace("t", "no t", 1)
+    )
+    score = with_interval(part(overall, "metrics")["accuracy"])
+    words = f"Always answering {answer} would have an accuracy of {rate(base)}; the network has {score}"
+    if accuracy.low is not None and accuracy.low <= base:
+        return words + ": accuracy alone does not show that it is better."
+    return words + "."
+
+
+def _found(overall: Mapping[str, Any]) -> list[str]:
+    counts = {key: as_number(value) for key, value in part(overall, "confusion").items()}
+    said = []
+    if None not in (counts.get("tp"), counts.get("fn")) and counts["tp"] + counts["fn"] > 0:
+        total = counts["tp"] + counts["fn"]
+        score = with_interval(part(overall, "metrics").get("sensitivity"))
+        said.append(f"Of {plural(total, 'case')} with a tumour it found {count(counts['tp'])}: sensitivity {score}.")
+    if None not in (counts.get("tn"), counts.get("fp")) and counts["tn"] + counts["fp"] > 0:
+        total = counts["tn"] + counts["fp"]
+        score = with_interval(part(overall, "metrics").get("specificity"))
+        said.append(f"Of {plural(total, 'case')} without one it cleared {count(counts['tn'])}: specificity {score}.")
+        if total < 30:
+            said.append(f"With only {plural(total, 'case')} without a tumour, read the specificity by its interval.")
+    return said
+
+
+def summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
+    """What was evaluated, on what, and the key numbers with their intervals."""
+    overall = part(evaluation, "classification", "overall")
+    regions = part(evaluation, "segmentation", "overall")
+    shown = []
+    for name in region_names(evaluation, ())[:1]:
+        dice = part(regions, name, "dice")
+        shown.append((f"Dice, {name}", with_interval(dice), f"mean of {plural(dice.get('n'), 'case')}, 95% CI"))
+    for metric in ("sensitivity", "specificity", "roc_auc"):
+        if metric in part(overall, "metrics"):
+            shown.append(
+                (
+                    RATES[metric],
+                    with_interval(part(overall, "metrics")[metric]),
+                    f"{plural(overall.get('n'), 'case')}, 95% CI",
+                )
+            )
+    said = [*_found(overall), _against_majority(overall)]
+    point = part(evaluation, "operating_point")
+    if point.get("chosen_on") and point.get("chosen_on") == evaluation.get("section"):
+        said.append(
+            "The threshold was chosen on the cases that are scored here: sensitivity and specificity are optimistic."
+        )
+    said = [sentence for sentence in said if sentence]
+    bundle, checkpoint, n = part(evaluation, "bundle"), part(evaluation, "checkpoint"), part(evaluation, "n")
+    prevalence = overall.get("prevalence")
+    positive = f"{rate(prevalence)} ({count(overall.get('n_positive'))} of {count(overall.get('n'))})"
+    pairs = [
+        ("Bundle", f"{stated(bundle.get('name'))} {stated(bundle.get('version'), '(version not stated)')}"),
+        ("Section", stated(evaluation.get("section"))),
+        ("Cases", f"{count(n.get('cases'))} of {plural(n.get('patients'), 'patient')}" if n else "not stated"),
+        ("Prevalence", positive if as_number(prevalence) is not None else "not available"),
+        ("Operating point", operating_point_words(evaluation)),
+        ("Checkpoint", stated(checkpoint.get("file"))),
+        ("SHA-256", Markup(f"<code>{html(checkpoint['sha256'])}</code>") if checkpoint.get("sha256") else "not stated"),
+    ]
+    return section(
+        "summary",
+        "Summary",
+        cards(shown) if shown else paragraph("The evaluation holds no scores.", "absent"),
+        bullets(said) if said else None,
+        facts(pairs),
+    )
