@@ -28,7 +28,7 @@ from medvlm.engines.expressions import expression_problems
 from medvlm.engines.targets import target_problems, walk
 from medvlm.spelling import close_names, did_you_mean
 
-__all__ = ["ConfigError", "OwnFiles", "StrictWorkflow", "check", "find_problems", "references"]
+__all__ = ["ConfigError", "OwnFiles", "StrictWorkflow", "check", "find_problems", "is_read", "references"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ def references(config: Any) -> set[str]:
     return found
 
 
-def _reads(name: str, refs: Iterable[str]) -> bool:
+def is_read(name: str, refs: Iterable[str]) -> bool:
+    """Tell whether an id, or something inside it, is among the references."""
     return any(ref == name or ref.startswith(f"{name}::") for ref in refs)
 
 
@@ -152,7 +153,7 @@ def _unknown_keys(config: dict, own: OwnFiles, refs: set[str], standard: set[str
     """Top-level keys, and keys of the sections ``train`` and ``validate``, that nothing knows."""
     problems = []
     known_top = set(config) | set(own.files) | standard
-    live = {name for name in known_top if name in standard or _reads(name, refs)}
+    live = {name for name in known_top if name in standard or is_read(name, refs)}
     for key in config:
         if key in live or str(key).startswith("_"):
             continue
@@ -167,7 +168,7 @@ def _unknown_keys(config: dict, own: OwnFiles, refs: set[str], standard: set[str
         known = {name.split("::")[1] for name in own.ids | PROPERTY_IDS | refs if name.startswith(f"{section}::")}
         for key in inside:
             name = f"{section}::{key}"
-            if name not in own.ids | PROPERTY_IDS and not _reads(name, refs) and not str(key).startswith("_"):
+            if name not in own.ids | PROPERTY_IDS and not is_read(name, refs) and not str(key).startswith("_"):
                 problems.append(f"unknown key {name!r}{did_you_mean(key, known - {key})}")
     return problems
 
@@ -181,7 +182,7 @@ def _unknown_overrides(overrides: Mapping[str, Any], base: Mapping[str, Any], ow
         parent = before.get(parent_id) if parent_id else None
         if not isinstance(parent, dict) or "_target_" in parent or leaf in parent:
             continue
-        if name not in own.ids and not _reads(name, refs):
+        if name not in own.ids and not is_read(name, refs):
             problems.append(f"unknown key {name!r}{did_you_mean(leaf, map(str, parent))}")
     return problems
 
@@ -205,7 +206,7 @@ def _idle_overrides(config: dict, own: OwnFiles, overrides: Iterable[str], refs:
     """Overrides of keys that only configs outside this run read."""
     idle = []
     for name in sorted({ReferenceResolver.normalize_id(name).split("::")[0] for name in overrides}):
-        if name in config and name in own.files and name not in STANDARD_IDS and not _reads(name, refs):
+        if name in config and name in own.files and name not in STANDARD_IDS and not is_read(name, refs):
             idle.append(f"{name!r} has no effect in this run; it belongs to {', '.join(own.files[name])}")
     return idle
 

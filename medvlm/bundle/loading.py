@@ -1,0 +1,181 @@
+"""Load a bundle in one line, for use from Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import decollate_batch, list_data_collate
+from torch import nn
+
+from medvlm.bundle.locate import find_bundle
+from medvlm.bundle.weights import load_weights, sha256_of
+from medvlm.engines.inputs import find_cases
+from medvlm.engines.strict import ConfigError, OwnFiles, find_problems
+
+__all__ = ["LoadedBundle", "load"]
+
+INFERENCE = Path("configs", "inference.json")
+WEIGHTS = Path("models", "model.pt")
+OPERATING_POINT = Path("models", "operating_point.json")
+
+
+def load(
+    bundle: str | Path, weights: bool = True, device: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> LoadedBundle:
+    """Load a bundle: its network with weights, preprocessing, inferer, postprocessing and operating point.
+
+    ``medvlm.load("brats_mri_multitask")("scan.nii.gz")`` runs one image. Nothing is downloaded, and the working
+    directory does not matter.
+
+    Args:
+        bundle: its folder or its name; see `medvlm.bundle.locate.find_bundle`.
+        weights: read ``models/model.pt``; False keeps the initial random weights.
+        device: such as ``"cpu"`` or ``"cuda"``; by default what ``inference.json`` chooses.
+        overrides: ids of ``inference.json`` and their values.
+
+    Raises:
+        FileNotFoundError: no such bundle, or no weights; names the remedy.
+        ValueError: the weights do not fit the network, or a name in the config is misspelt.
+    """
+    return LoadedBundle(find_bundle(bundle), weights=weights, device=device, overrides=overrides)
+
+
+class LoadedBundle:
+    """A bundle in memory; parts are built when first used.
+
+    Args:
+        root: the bundle's folder.
+        weights: see `load`.
+        device: see `load`.
+        overrides: see `load`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        weights: bool = True,
+        device: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.root = Path(root).resolve()
+        config = self.root / INFERENCE
+        if not config.is_file():
+            raise FileNotFoundError(f"{self.root.name} has no {INFERENCE}; only bundles that have one can be loaded.")
+        self.parser = ConfigParser()
+        self.parser.read_config(str(config))
+        self.parser.read_meta(str(self.root / "configs" / "metadata.json"))
+        changes = {**(overrides or {}), "bundle_root": str(self.root)}
+        if device is not None:
+            changes["device"] = f"$torch.device('{device}')"
+        base = ConfigParser.load_config_files(str(config))
+        self.parser.update(changes)
+        problems = find_problems(self.parser, OwnFiles.read(config.parent), changes, base)
+        if problems:
+            raise ConfigError(f"{INFERENCE} of {self.root.name}:" + "".join(f"\n  {problem}" for problem in problems))
+        self._with_weights = weights
+
+    def __repr__(self) -> str:
+        return f"LoadedBundle({self.name!r}, version={self.metadata.get('version')!r}, root={str(self.root)!r})"
+
+    @property
+    def name(self) -> str:
+        """The name of the bundle's folder."""
+        return self.root.name
+
+    @property
+    def metadata(self) -> dict:
+        """The content of ``configs/metadata.json``."""
+        return self.parser["_meta_"]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file of the weights: ``checkpoint`` of the config where it is a path, else ``models/model.pt``."""
+        named = self.parser.get_parsed_content("checkpoint") if "checkpoint" in self.parser else None
+        return Path(named) if isinstance(named, (str, Path)) else self.root / WEIGHTS
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """The SHA-256 of the weights."""
+        return sha256_of(self.checkpoint)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return torch.device(self.parser.get_parsed_content("device"))
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network with its weights, in evaluation mode, on `device`."""
+        if self._with_weights and not self.checkpoint.is_file():
+            raise FileNotFoundError(
+                f"{self.name} has no weights at {self.checkpoint}. Train them (python -m medvlm train {self.name} "
+                "--dataset_dir DIR), put a released bundle in their place, or load with weights=False."
+            )
+        definition = "network" if "network" in self.parser else "network_def"
+        network = self.parser.get_parsed_content(definition)
+        if self._with_weights:
+            load_weights(network, self.checkpoint, self.device)
+        return network.to(self.device).eval()
+
+    @cached_property
+    def preprocessing(self) -> Callable:
+        """The transform that makes a sample of a case."""
+        return self.parser.get_parsed_content("preprocessing")
+
+    @cached_property
+    def inferer(self) -> Callable:
+        """``inferer(batch, network)``."""
+        return self.parser.get_parsed_content("inferer")
+
+    @cached_property
+    def postprocessing(self) -> Callable:
+        """The transform of a sample with its prediction ``pred``; it may write files, as configured."""
+        return self.parser.get_parsed_content("postprocessing")
+
+    @cached_property
+    def operating_point(self) -> dict | None:
+        """The threshold frozen on validation data (``models/operating_point.json``), or None before it is chosen."""
+        file = self.root / OPERATING_POINT
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    def __call__(self, case: Mapping[str, Any] | str | Path) -> dict[str, Any]:
+        """Run one case, as MONAI's evaluator does.
+
+        Args:
+            case: what a datalist holds for a case, or the path of an image (see `medvlm.engines.inputs.find_cases`).
+
+        Returns:
+            The sample after postprocessing; the prediction lies under ``pred`` and what postprocessing makes of it.
+
+        Raises:
+            ValueError: when a path stands for several cases, or a case cannot be read.
+        """
+        if not isinstance(case, Mapping):
+            return self.predict(case)
+        batch = list_data_collate([self.preprocessing(dict(case))])
+        with torch.inference_mode():
+            batch["pred"] = self.inferer(batch["image"].to(self.device), self.network)
+        return self.postprocessing(decollate_batch(batch)[0])
+
+    def predict(self, path: str | Path, **reading: Any) -> dict[str, Any]:
+        """Run the one case that a path stands for; for many cases and files of results there is ``medvlm predict``.
+
+        Args:
+            path: an image, a DICOM folder, or a folder with the modality files of one case.
+            reading: arguments of `medvlm.engines.inputs.find_cases`, such as ``channels``.
+        """
+        cases = find_cases(path, **reading)
+        if len(cases) != 1:
+            raise ValueError(
+                f"{path} holds {len(cases)} cases; load() runs one at a time. "
+                f"For all: python -m medvlm predict {self.name} --input {path} --output DIR"
+            )
+        if cases[0].get("error"):
+            raise ValueError(str(cases[0]["error"]))
+        return self(cases[0])
