@@ -269,7 +269,8 @@ def _group(files: list[Path], channels: str | Sequence[str] | None, folder: Path
     remedy = f'--channels "FLAIR={files[0].name},..." says which file is which.'
     if len(known) == len(read) == len({name for _, name, _ in read}):  # one file a modality: one case
         return [_files_case({name: file for file, name, _ in read}, case_id)]
-    if len(known) < len(read) and len({rest for _, _, rest in known}) == 1:
+    unclear = [set(rest.split("_")) for _, name, rest in read if not name]
+    if any(set(filter(None, rest.split("_"))) <= words for _, _, rest in known for words in unclear):
         raise ValueError(f"{folder} holds files whose modality is not clear ({understood}); {remedy}")
     groups: dict[str, dict[str, Path]] = {}
     for file, name, rest in read:

@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle.scripts import create_workflow
 
 from medvlm.engines.inputs import find_cases
-from medvlm.engines.tolerant import CasesFailed, Failure
+from medvlm.engines.tolerant import CasesFailed, Failure, innermost
 from medvlm.handlers.case_files import check_writable
 
 logger = logging.getLogger(__name__)
@@ -123,9 +123,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None and type(cause) is RuntimeError:
-            cause = cause.__cause__
+        cause = innermost(error)
         if cause is error:
             raise
         raise cause from None

@@ -45,8 +45,8 @@ class CasesFailed(RuntimeError):
 
 
 def innermost(error: BaseException) -> BaseException:
-    """The error that a chain of MONAI's wrapped errors began with: the one that names file and remedy."""
-    while error.__cause__ is not None:
+    """The error that MONAI wrapped, once for each transform or config entry: the one that names file and remedy."""
+    while type(error) is RuntimeError and error.__cause__ is not None:
         error = error.__cause__
     return error
 
