@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medvlm.losses.classification import ClassLoss
 from medvlm.losses.partial import partial_means
 from medvlm.losses.segmentation import RegionLoss
-from medvlm.losses.weighting import FixedWeights
+from medvlm.losses.weighting import WEIGHTINGS, GradNormWeights
 
 TASKS = ("mask", "tumour")
 
@@ -26,8 +26,16 @@ class MultiTaskLoss(nn.Module):
         mask_loss: ``(logits (n, R, *S), masks) -> (n, ...)``, without a reduction over the samples; ``RegionLoss`` by
             default.
         tumour_loss: ``(logits (n, K), classes (n,)) -> (n, ...)``; ``ClassLoss`` by default.
-        weighting: ``"fixed"``, or a module as in ``medvlm.losses.weighting``.
-        weights: the factor of each task.
+        weighting: ``"fixed"``, ``"kendall"`` (uncertainty), ``"gradnorm"``, or a module as in
+            ``medvlm.losses.weighting``. The last two have parameters: give them to the optimiser
+            (``parameter_groups(..., extra=loss)``).
+        weights: the factor of each task, fixed or to start from.
+        shared: parameters of the last layer that the tasks share; read by ``"gradnorm"`` alone.
+        label_smoothing: of the default ``tumour_loss``.
+        class_weights: of the default ``tumour_loss``, one factor a class.
+
+    Raises:
+        ValueError: if ``weighting`` or a task of ``weights`` is not known, or an option has no effect.
 
     Attributes:
         terms: after a call, detached: the mean loss of each head (0 where nothing is known), ``weight_*``, ``known_*``
@@ -40,17 +48,39 @@ class MultiTaskLoss(nn.Module):
         tumour_loss: Callable | None = None,
         weighting: str | nn.Module = "fixed",
         weights: dict[str, float] | None = None,
+        shared: Iterable[nn.Parameter] | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if tumour_loss is not None and (label_smoothing or class_weights is not None):
+            raise ValueError("label_smoothing and class_weights belong to the default tumour_loss; set them in yours.")
         weights = dict.fromkeys(TASKS, 1.0) | dict(weights or {})
         if set(weights) != set(TASKS) or min(weights.values()) < 0:
             raise ValueError(f"weights takes a factor of at least 0 for {TASKS}, got {weights}.")
-        self.losses = nn.ModuleDict(
-            {"mask": RegionLoss() if mask_loss is None else mask_loss,
-             "tumour": ClassLoss() if tumour_loss is None else tumour_loss}
-        )
-        self.weighting = FixedWeights(weights) if weighting == "fixed" else weighting
+        self.mask_loss = RegionLoss() if mask_loss is None else mask_loss
+        self.tumour_loss = ClassLoss(label_smoothing, class_weights) if tumour_loss is None else tumour_loss
+        if isinstance(weighting, str):
+            if weighting not in WEIGHTINGS:
+                raise ValueError(f"weighting must be one of {sorted(WEIGHTINGS)} or a module, got {weighting!r}.")
+            weighting = WEIGHTINGS[weighting](weights)
+        self.weighting = weighting
+        if shared is not None and isinstance(weighting, GradNormWeights):
+            weighting.bind(shared)
         self.terms: dict[str, Tensor | float] = {}
+
+    def bind(self, network: nn.Module) -> MultiTaskLoss:
+        """Give GradNorm the shared layer of a network.
+
+        Args:
+            network: a network with ``shared_parameters()``.
+
+        Returns:
+            The loss itself, for use in a JSON expression.
+        """
+        if isinstance(self.weighting, GradNormWeights):
+            self.weighting.bind(network.shared_parameters())
+        return self
 
     def forward(self, pred: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
         """Compare the heads with what is known.
@@ -91,7 +121,7 @@ class MultiTaskLoss(nn.Module):
             wanted, given = wanted[known], given[known.to(given.device)]
         if not wanted.shape[0]:
             return wanted.new_zeros(0)
-        values = self.losses[task](wanted, given)
+        values = {"mask": self.mask_loss, "tumour": self.tumour_loss}[task](wanted, given)
         if values.ndim == 0 or values.shape[0] != wanted.shape[0]:
             raise ValueError(
                 f"the loss of {task!r} must give one value a sample, got shape {tuple(values.shape)} for "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from monai.networks.layers import get_dropout_layer
@@ -19,7 +20,7 @@ class UNetEncoder(nn.Module):
         features: channels of the stages, finest to coarsest; at least two.
         stem_stride: stride of the first stage; the later ones have 2.
         norm: MONAI's normalisation, a name or ``(name, arguments)``.
-        block: ``"residual"`` or ``"plain"`` stages.
+        block: ``"residual"`` or ``"plain"`` stages after the first, which is plain.
         dropout: probability with which whole channels of the two coarsest maps are dropped in training.
 
     Attributes:
@@ -48,11 +49,12 @@ class UNetEncoder(nn.Module):
         self.in_channels = in_channels
         self.output_channels = features
         self.strides = tuple(stem_stride * 2**i for i in range(len(features)))
-        incoming = (in_channels, *features[:-1])
-        self.stages = nn.ModuleList(
-            conv_stage(block, spatial_dims, incoming[i], features[i], stem_stride if i == 0 else 2, norm)
-            for i in range(len(features))
-        )
+        # The first stage is plain: an image has no features for a shortcut to carry, and in torch 2.13 on a CPU the
+        # weight gradient of a strided 1x1 convolution of one channels_last channel writes outside its memory.
+        stages = [conv_stage("plain", spatial_dims, in_channels, features[0], stem_stride, norm)]
+        for finer, coarser in itertools.pairwise(features):
+            stages.append(conv_stage(block, spatial_dims, finer, coarser, 2, norm))
+        self.stages = nn.ModuleList(stages)
         self.dropout = get_dropout_layer(("dropout", {"p": dropout}), dropout_dim=spatial_dims)
         self.first_dropped = len(features) - 2
 
