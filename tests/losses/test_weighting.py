@@ -94,7 +94,8 @@ def gradnorm_case(golden, case: str):
         functional.binary_cross_entropy_with_logits(features @ g["a2"], g["y2"]),
         functional.cross_entropy(features @ g["A3"], g["y3"]),
     ]
-    weighting = GradNormWeights(dict.fromkeys("abc", 1.0), [shared], alpha=float(g["alpha"]), smallest=-math.inf).double()
+    settings = {"alpha": float(g["alpha"]), "smallest": -math.inf}
+    weighting = GradNormWeights(dict.fromkeys("abc", 1.0), [shared], **settings).double()
     with torch.no_grad():
         weighting.weights.copy_(g["w"])
         weighting.initial_losses.copy_(g["L0"])
