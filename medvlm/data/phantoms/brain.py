@@ -71,7 +71,7 @@ class Brain:
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.size = np.clip(rng.normal(1, 0.04, 3), 0.92, 1.07).astype(np.float32)
+        self.size = np.clip(rng.normal(1, 0.04, 3), 0.92, 1.05).astype(np.float32)
         self.egg = rng.uniform(0.05, 0.14)
         self.ventricles = float(np.clip(rng.lognormal(0.0, 0.3), 0.55, 1.9))
         self.side = rng.uniform(0.85, 1.15, 2)

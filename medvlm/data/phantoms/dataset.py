@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 MARKER = "phantoms.json"
 GENERATOR = 1
 """Rises whenever the same seed would give other images."""
-FIELD_OF_VIEW_MM = (192.0, 192.0, 144.0)
+FIELD_OF_VIEW_MM = (200.0, 200.0, 148.0)
 DEFAULT_SOURCES = ("brats2020", "brats2021", "brats2023", "msd", "kaggle_yes_no", "kaggle_four_class")
 SOURCE_STYLES = {
     "brats2015_deepmedic": ("mixed", "thick"),
@@ -85,7 +85,7 @@ def write_phantoms(
         cases_per_source: cases (time points, pictures) in each source, at least 4.
         healthy_fraction: share of healthy controls, between 0 and 1.
         shape: voxels of a volume along x (Left), y (Posterior), z (Superior); pictures have shapes of their own.
-        spacing_mm: voxel sizes; by default the grid covers 192 x 192 x 144 mm.
+        spacing_mm: voxel sizes; by default the grid covers 200 x 200 x 148 mm.
         seed: the data set's seed.
         faint_fraction: share of tumours that are faint and small.
         mimic_fraction: share of persons with many bright things that are no tumour.

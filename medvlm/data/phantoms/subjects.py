@@ -115,7 +115,7 @@ class Person:
             found = (labels > 0).sum() * grid.voxel_ml
             raise ValueError(
                 f"a tumour needs {MIN_TUMOUR_ML} mL on the grid, got {found:.1f} mL on shape {grid.shape} with "
-                f"spacing_mm {grid.spacing_mm}; let the grid cover the head (about 192 x 192 x 140 mm)."
+                f"spacing_mm {grid.spacing_mm}; let the grid cover the head (about 200 x 200 x 148 mm)."
             )
         signal = self._signal(scanner, canonical, anatomy, lesion, tumour)
         if skull:

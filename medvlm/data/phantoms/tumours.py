@@ -113,7 +113,7 @@ class Tumour:
             rim_mm=rng.uniform(2.0, 5.0) if kind == "glioma" and rng.random() < 0.8 else 99.0,
             oedema_mm=0.0 if kind == "pituitary" else rng.uniform(low, high) * (0.7 if faint else 1),
             blur_mm=rng.uniform(2.5, 7),
-            contrast=rng.uniform(0.25, 0.5) if faint else rng.uniform(0.55, 1.15),
+            contrast=rng.uniform(0.32, 0.55) if faint else rng.uniform(0.65, 1.15),
             cystic=rng.uniform(0, 1),
             pressure=rng.uniform(0.05, 0.2) if low_grade or faint else rng.uniform(0.12, 0.36),
             patchiness=Waves(rng, (9, 26), 14),
