@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from medvlm.data.conventions import CONVENTIONS, foreign_values
+from medvlm.data.mask_plausibility import doubts_about_mask
 from medvlm.data.problems import Problem
 from medvlm.data.reading import Picture, ReadError, label_values, mask_of, read_image
 
 SMALLEST_SIDE = 16  # pixels
 LARGEST_SIDE = 4096
 GRID_TOLERANCE_MM = 1e-2
-OUTSIDE_BRAIN = 0.2  # share of a mask on empty background that looks like another case's mask
 
 
 @dataclass
@@ -141,10 +141,10 @@ def _check_mode(picture: Picture, file: str, found: _Findings) -> None:
 
 def _check_channels(case: dict, files: list[str], pictures: dict[str, Picture], found: _Findings) -> None:
     names = case.get("channels")
+    if not files:
+        return
     if not names or isinstance(names, str):
-        found.error(
-            files[0] if files else "", "the case does not name its channels", "add channels, one name a channel"
-        )
+        found.error(files[0], "the case does not name its channels", "add channels, one name a channel")
         return
     one_file = not isinstance(case.get("image"), list | tuple)
     if not one_file and len(files) != len(names):
@@ -223,7 +223,24 @@ def _check_label(case: dict, pictures: dict[str, Picture], grids: list, found: _
         what = f"the mask {'holds a' if holds else 'is empty:'} {'tumour' if holds else 'no tumour'}"
         found.error(file, f"{what}, but the case is of class {case['tumour']}", "correct the mask or the class")
     if holds:
-        _check_place(mask, file, pictures, found)
+        for doubt in doubts_about_mask(mask, _channel_arrays(case, pictures), str(case.get("convention", ""))):
+            found.warn(file, *doubt)
+
+
+def _channel_arrays(case: dict, pictures: dict[str, Picture]) -> dict[str, np.ndarray]:
+    """The channels that could be read, by name, where names and files agree."""
+    names, image = case.get("channels") or [], case.get("image")
+    if isinstance(image, list | tuple):
+        return {n: pictures[str(f)].data for n, f in zip(names, image, strict=False) if str(f) in pictures}
+    picture = pictures.get(str(image))
+    if picture is None:
+        return {}
+    if picture.affine is None:
+        grey = picture.data if picture.data.ndim == 2 else picture.data[..., 0]
+        return {names[0]: grey} if len(names) == 1 else {}
+    if picture.data.ndim == 4 and picture.data.shape[-1] == len(names):
+        return {n: picture.data[..., i] for i, n in enumerate(names)}
+    return {names[0]: picture.data} if len(names) == 1 else {}
 
 
 def _check_meaning(case: dict, file: str, values: np.ndarray, found: _Findings) -> None:
@@ -242,23 +259,6 @@ def _check_meaning(case: dict, file: str, values: np.ndarray, found: _Findings) 
             found.error(file, what, f"write {CONVENTIONS[name].regions_as_lists()}")
     if foreign:
         found.error(file, f"values {foreign} are foreign to the convention {name}", remedy)
-
-
-def _check_place(mask: np.ndarray, file: str, pictures: dict[str, Picture], found: _Findings) -> None:
-    """A mask that lies largely on empty background belongs to another case, or is flipped."""
-    for name, picture in pictures.items():
-        data = picture.data
-        if data.shape != mask.shape or data.dtype.kind not in "biuf":
-            continue
-        corner = data[(0,) * data.ndim]
-        background = data == corner
-        if background.mean() < 0.2:
-            continue
-        outside = float(background[mask != 0].mean())
-        if outside > OUTSIDE_BRAIN:
-            what = f"{outside:.0%} of the mask lies on the empty background of {Path(name).name}"
-            found.warn(file, what, "look at both: the mask may belong to another case, or be flipped")
-        return
 
 
 def _check_class(case: dict, found: _Findings) -> None:

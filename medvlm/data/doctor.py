@@ -9,6 +9,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -81,7 +82,7 @@ def examine(sections: dict[str, list[dict]], datalist: str = "", jobs: int = 1) 
         rows.append(Problem("error", datalist, "", "the datalist names no case", "prepare it anew"))
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(everything), desc="cases", unit="case") as bar:
         for found in pool.map(check_case, everything):
-            rows += found
+            rows += [row if row.file else replace(row, file=datalist) for row in found]
             bar.update()
     return rows + check_leakage(sections)
 

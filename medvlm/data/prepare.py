@@ -82,15 +82,8 @@ def prepare(
         verify=verify,
         skip_bad=skip_bad,
     )
-    base = {
-        "name": name or out.stem,
-        "layout": ",".join(s.layout for s in sources),
-        "seed": seed,
-        "version": VERSION,
-        "conventions": {
-            c: convention_named(c).as_dict() for c in sorted({case["convention"] for case in cases if "label" in case})
-        },
-    }
+    base = {"name": name or out.stem, "layout": ",".join(s.layout for s in sources), "seed": seed}
+    base |= {"version": VERSION, "conventions": _conventions_of(cases)}
     if not section:
         problems += only_one_class(cases, ", ".join(str(s.root) for s in sources))
     warnings = [f"{p.file}: {p.problem}" for p in problems if p.severity == "warning" and not p.case_id]
@@ -180,6 +173,11 @@ def divide(
         parts = fold_cases(known, names, folds, fractions, seed)
         return [(f"_fold{k}", part | {"inference": rest}) for k, part in enumerate(parts)]
     return [("", split_cases(known, names, fractions, seed) | {"inference": rest})]
+
+
+def _conventions_of(cases: Sequence[dict]) -> dict[str, dict]:
+    names = sorted({case["convention"] for case in cases if "label" in case})
+    return {name: convention_named(name).as_dict() for name in names}
 
 
 def _case_id(case: dict) -> str:

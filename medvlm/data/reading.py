@@ -84,17 +84,27 @@ def read_image(path: str | Path) -> Picture:
         return _read_itk(path)
     except ReadError:
         raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ReadError(
-            path, f"the compressed data end early or are damaged ({error})", "copy or download it again"
-        ) from error
     except MemoryError as error:
         raise ReadError(path, "it needs more memory than there is", "crop or resample it, or leave it out") from error
     except Exception as error:  # readers raise whatever they like on damaged files
+        damage = _gzip_damage(path) if suffix == ".nii.gz" else None
+        if damage is not None:
+            what = f"the compressed data end early or are damaged ({damage})"
+            raise ReadError(path, what, "copy or download it again") from error
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ReadError(
-            path, f"it cannot be read ({first_line})", "copy or download it again, or leave it out"
-        ) from error
+        remedy = "copy or download it again, or leave it out"
+        raise ReadError(path, f"it cannot be read ({first_line})", remedy) from error
+
+
+def _gzip_damage(path: Path) -> Exception | None:
+    """What hinders unpacking a gzip file to its end, if anything; readers name it in many ways or not at all."""
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 22):
+                pass
+    except (EOFError, OSError, zlib.error) as error:
+        return error
+    return None
 
 
 def _look_before_reading(path: Path, suffix: str) -> None:

@@ -44,11 +44,12 @@ def find_sources(layout: str | Sequence[str], root: str | Path | Sequence, sourc
             no layout.
     """
     layouts, names = words(layout), words(source)
+    whole = root if isinstance(root, str | Path) else ",".join(map(str, root))  # fire splits "a,b" into a tuple
     if layouts == [MIXED]:
         if names:
             raise ValueError("With the layout mixed the folders' names are the sources; leave --source out.")
-        return _sub_folders(Path(root if isinstance(root, str | Path) else ",".join(map(str, root))).expanduser())
-    roots = [str(root)] if len(layouts) == 1 and isinstance(root, str | Path) else words(root)
+        return _sub_folders(Path(whole).expanduser())
+    roots = [str(whole)] if len(layouts) == 1 else words(root)
     if not layouts or len(roots) != len(layouts) or (names and len(names) != len(layouts)):
         raise ValueError(
             f"Give as many roots (and sources, if any) as layouts, with commas between them; got layouts {layouts}, "

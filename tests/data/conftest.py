@@ -77,8 +77,7 @@ class Maker:
         description = {
             "name": "BRATS",
             "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
-            "labels": labels
-            or {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+            "labels": labels or {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
             "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names],
             "test": [f"./imagesTs/{n}.nii.gz" for n in test],
         }
@@ -94,6 +93,7 @@ class Maker:
 
     def table(self, rows: list[dict], name="cases.csv") -> Path:
         path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
             writer.writeheader()

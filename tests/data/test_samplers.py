@@ -116,7 +116,11 @@ def test_a_stratum_without_cases_is_an_error_in_the_product_too():
 
 @pytest.mark.parametrize(
     ("kwargs", "words"),
-    [({"rank": 2, "world_size": 2}, "rank must lie"), ({"num_samples": 0}, "num_samples"), ({"batch_size": 0}, "batch")],
+    [
+        ({"rank": 2, "world_size": 2}, "rank must lie"),
+        ({"num_samples": 0}, "num_samples"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
 )
 def test_numbers_out_of_range_are_refused(kwargs, words):
     with pytest.raises(ValueError, match=words):
