@@ -141,7 +141,9 @@ class RandModalityDropout(RandomizableTransform):
             count = self.R.randint(1, room + 1)
             self.dropped = self.R.choice(present, count, replace=False)
 
-    def __call__(self, image: torch.Tensor, present: torch.Tensor | None = None, randomize: bool = True) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, present: torch.Tensor | None = None, randomize: bool = True
+    ) -> torch.Tensor:
         """Drop channels of one image.
 
         Args:

@@ -94,7 +94,7 @@ class FitInPlaned(MapTransform, InvertibleTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.modes = ensure_tuple_rep(mode, len(self.keys))
-        self.fit = [FitInPlane(size, mode) for mode in self.modes][0]
+        self.fit = [FitInPlane(size, one) for one in self.modes][0]  # checks each mode
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Fit ``data[key]`` for each key."""
@@ -120,11 +120,8 @@ class SpacingSafed(Spacingd):
     def __call__(self, data: Mapping[Hashable, torch.Tensor], lazy: bool | None = None) -> dict[Hashable, torch.Tensor]:
         """See ``Spacingd``."""
         prefixes = tuple(f"{key}_" for key in self.keys)
-        hidden = {
-            key: value
-            for key, value in data.items()
-            if isinstance(key, str) and key.startswith(prefixes) and key not in self.keys and not isinstance(value, dict)
-        }
+        others = {key: value for key, value in data.items() if key not in self.keys and not isinstance(value, dict)}
+        hidden = {key: value for key, value in others.items() if isinstance(key, str) and key.startswith(prefixes)}
         shown = {key: value for key, value in data.items() if key not in hidden}
         done = super().__call__(shown, lazy)
         return {**{key: done.pop(key) if key in done else hidden[key] for key in data}, **done}

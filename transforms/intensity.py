@@ -12,8 +12,8 @@ from monai.transforms import MapTransform, Transform
 from scipy import ndimage
 
 FRAME_DEPTH = 0.12  # a drawn frame or a bar lies within this share of a side
-CLEAN_SHARE = 0.01  # near-background voxels per foreground voxel; skull-stripped volumes < 0.007, JPEG > 0.02
-CLEAN_RIM_SHARE = 0.05  # near-background voxels on the rim; z-scored brains < 0.03, JPEG > 0.08
+CLEAN_SHARE = 0.04  # dim voxels per bright one; skull-stripped scans < 0.03, pictures and whole heads > 0.06
+CLEAN_RIM_SHARE = 0.25  # dim voxels on the rim; z-scored brains < 0.08, pictures and whole heads > 0.7
 NOISE_WIDTHS = 4.0  # background noise widths that the foreground must exceed
 CONTRAST_SHARE = 0.1  # of the bright end of the image, which the foreground must exceed on a noisy background
 IN_PLANE = np.zeros((3, 3, 3), dtype=bool)  # 4-neighbours within an axial slice
@@ -85,13 +85,13 @@ def _threshold(distance: np.ndarray, noise: float) -> float:
     sample = distance[::2, ::2] if distance.size > 1 << 16 else distance
     bright = float(np.percentile(sample, 98)) or float(sample.max())
     contrast = CONTRAST_SHARE * bright
-    near = np.count_nonzero(sample < 0.2 * contrast) - np.count_nonzero(sample == 0)
-    if near < CLEAN_SHARE * np.count_nonzero(sample >= contrast):
+    dim = np.count_nonzero(sample < contrast) - np.count_nonzero(sample == 0)
+    if dim < CLEAN_SHARE * np.count_nonzero(sample >= contrast):
         return 0.0
     differs = distance > 0
     entering, leaving = differs[1:] & ~differs[:-1], differs[:-1] & ~differs[1:]
     rim = np.concatenate([distance[1:][entering], distance[:-1][leaving]])
-    if np.count_nonzero(rim < 0.2 * contrast) < CLEAN_RIM_SHARE * rim.size:
+    if np.count_nonzero(rim < contrast) < CLEAN_RIM_SHARE * rim.size:
         return 0.0
     return float(np.clip(NOISE_WIDTHS * noise, contrast, 2 * contrast))
 

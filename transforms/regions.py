@@ -20,8 +20,9 @@ def _check_nested(values: Mapping[str, Sequence[int]]) -> None:
         stray = sorted(set(values[inner]) - set(values[outer]))
         if stray:
             raise ValueError(
-                f"{inner} must be a part of {outer}, but values {stray} are in {inner} {list(values[inner])} and not in "
-                f"{outer} {list(values[outer])}; are the regions swapped? Prepare the datalist with its convention."
+                f"{inner} must be a part of {outer}, but values {stray} are in {inner} {list(values[inner])} "
+                f"and not in {outer} {list(values[outer])}; are the regions swapped? "
+                "Prepare the datalist with its convention."
             )
 
 
