@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from medvlm.metrics.intervals import (
+    bootstrap,
+    bootstrap_interval,
+    paired_bootstrap,
+    patient_weights,
+    percentile_interval,
+    rate_interval,
+    weighted_mean,
+    wilson,
+)
+
+
+def test_wilson_equals_statsmodels(golden):
+    for row in json.loads((golden("statistics") / "wilson.json").read_text()):
+        found = wilson(row["k"], row["n"], 1 - row["alpha"])
+        assert found == pytest.approx((row["low"], row["high"]), abs=1e-12)
+
+
+def test_wilson_of_the_facts():
+    assert wilson(11, 21) == pytest.approx((0.324, 0.717), abs=5e-4)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 0), (3, 2), (-1, 4)])
+def test_a_rate_that_cannot_be_is_refused(k, n):
+    with pytest.raises(ValueError, match="0 <= successes <= n"):
+        wilson(k, n)
+
+
+def test_cases_of_a_patient_are_drawn_together():
+    weights = patient_weights(["a", "b", "a", "c"], 200, seed=1)
+    assert weights.shape == (200, 4)
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 2])
+    np.testing.assert_array_equal(weights[:, [0, 1, 3]].sum(axis=1), 3)  # as many patients as there are
+
+
+def test_the_bootstrap_repeats_with_its_seed_only():
+    values = weighted_mean(np.arange(20.0))
+    first, again, other = (bootstrap(values, range(20), 50, seed) for seed in (4, 4, 5))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_repeating_a_patients_cases_adds_no_certainty():
+    values = np.random.default_rng(0).normal(size=30)
+    single = bootstrap_interval(weighted_mean(values), range(30), 2000, 0)
+    repeated = bootstrap_interval(weighted_mean(np.repeat(values, 10)), np.repeat(np.arange(30), 10), 2000, 0)
+    naive = bootstrap_interval(weighted_mean(np.repeat(values, 10)), range(300), 2000, 0)
+    assert repeated == pytest.approx(single, abs=1e-12)
+    assert naive[1] - naive[0] < 0.5 * (repeated[1] - repeated[0])
+
+
+def test_the_interval_of_a_mean_is_near_the_normal_one():
+    values = np.random.default_rng(1).normal(2.0, 3.0, size=200)
+    half = 1.96 * values.std() / np.sqrt(200)
+    low, high = bootstrap_interval(weighted_mean(values), range(200), 4000, 0)
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.06)
+
+
+def test_no_interval_where_none_is_known():
+    assert bootstrap_interval(weighted_mean(np.ones(5)), ["a"] * 5) is None
+    assert percentile_interval(np.array([1.0, np.nan, np.nan, 2.0])) is None
+    assert percentile_interval(np.r_[np.linspace(0, 1, 101), np.nan], 0.9) == pytest.approx((0.05, 0.95))
+
+
+def test_identical_runs_differ_by_nothing():
+    values = np.random.default_rng(0).random(25)
+    found = paired_bootstrap(weighted_mean(values), weighted_mean(values), range(25), 200)
+    assert found == {"difference": 0.0, "ci": [0.0, 0.0], "p": 1.0}
+
+
+def test_pairing_finds_a_small_constant_gain():
+    values = np.random.default_rng(0).random(25)
+    found = paired_bootstrap(weighted_mean(values + 0.01), weighted_mean(values), range(25), 999)
+    assert found["difference"] == pytest.approx(0.01)
+    assert found["ci"] == pytest.approx([0.01, 0.01])
+    assert found["p"] == pytest.approx(2 / 1000)
+
+
+def test_p_values_under_no_difference_are_spread_evenly():
+    generator = np.random.default_rng(2)
+    runs = generator.normal(size=(200, 2, 60))
+    found = [paired_bootstrap(weighted_mean(a), weighted_mean(b), range(60), 200) for a, b in runs]
+    assert 0.01 < np.mean([one["p"] < 0.05 for one in found]) < 0.11
+
+
+@pytest.mark.parametrize(
+    ("hits", "patients", "expected", "method"),
+    [
+        ([1, 0, 1, 1], "abcd", wilson(3, 4), "wilson"),
+        ([1, 1, 1, 1], "aabb", wilson(2, 2), "wilson on patients"),
+        ([0, 0, 0, 0], "aabb", wilson(0, 2), "wilson on patients"),
+        ([], "", None, "no cases"),
+    ],
+)
+def test_rates_take_the_patient_as_unit(hits, patients, expected, method):
+    assert rate_interval(np.array(hits), list(patients)) == (expected, method)
+
+
+def test_rates_of_patients_with_several_cases_are_bootstrapped():
+    ci, method = rate_interval(np.array([1, 0, 1, 1, 0, 1]), list("aabbcc"), 500)
+    assert method == "bootstrap by patient"
+    assert ci[0] < 4 / 6 < ci[1]

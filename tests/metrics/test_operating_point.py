@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from medvlm.metrics.intervals import wilson
+from medvlm.metrics.operating_point import (
+    check_operating_point,
+    choose_operating_point,
+    load_operating_point,
+    save_operating_point,
+)
+
+
+@pytest.fixture
+def cases():
+    # 20 positives at 0.05, 0.10 ... 1.00 and 10 negatives at 0.00 ... 0.09.
+    return np.r_[np.ones(20), np.zeros(10)], np.r_[np.arange(1, 21) / 20, np.arange(10) / 100]
+
+
+@pytest.mark.parametrize(("target", "threshold", "sensitivity"), [(0.95, 0.10, 0.95), (0.94, 0.10, 0.95), (1, 0.05, 1)])
+def test_the_threshold_is_the_highest_that_reaches_the_target(cases, target, threshold, sensitivity):
+    point = choose_operating_point(*cases, target_sensitivity=target)
+    assert point["threshold"] == threshold
+    assert point["achieved"]["sensitivity"] == pytest.approx(sensitivity)
+    higher = np.nextafter(point["threshold"], 2)
+    assert (cases[1][cases[0] == 1] >= higher).mean() < target
+
+
+def test_cases_tied_at_the_threshold_are_all_positive():
+    tumour = np.r_[np.ones(20), np.zeros(3)]
+    point = choose_operating_point(tumour, np.r_[np.full(12, 0.9), np.full(8, 0.4), 0.4, 0.39, 0.1], 0.8)
+    assert point["threshold"] == 0.4
+    assert point["achieved"]["sensitivity"] == 1.0
+    assert point["achieved"]["specificity"] == pytest.approx(2 / 3)
+
+
+def test_a_point_says_where_it_comes_from(cases):
+    point = choose_operating_point(*cases, checkpoint_sha256="ab" * 32)
+    assert point["chosen_on"] == "validation"
+    assert (point["n"], point["n_positive"], point["frozen"]) == (30, 20, True)
+    assert point["checkpoint_sha256"] == "ab" * 32
+    assert point["achieved"]["sensitivity_ci"] == pytest.approx(wilson(19, 20))
+    assert point["achieved"]["specificity_ci"] == pytest.approx(wilson(10, 10))
+
+
+def test_what_few_cases_prove_is_said(cases, caplog):
+    with caplog.at_level(logging.WARNING):
+        choose_operating_point(*cases)
+    assert "20 positive of 30 cases, 95% CI 0.764 to 0.991" in caplog.text
+
+
+@pytest.mark.parametrize("section", ["test", "external_test", "Test"])
+def test_a_test_section_is_refused(cases, section):
+    with pytest.raises(ValueError, match="choose it on validation"):
+        choose_operating_point(*cases, section=section)
+
+
+def test_too_few_positives_are_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="enlarge the validation split"):
+        choose_operating_point([1] * 9 + [0] * 50, np.linspace(0, 1, 59))
+
+
+@pytest.mark.parametrize("target", [0, 1.2, 95])
+def test_a_target_out_of_range_is_refused(cases, target):
+    with pytest.raises(ValueError, match="0.95 is usual"):
+        choose_operating_point(*cases, target_sensitivity=target)
+
+
+def test_a_file_gives_back_the_very_threshold(cases, tmp_path):
+    tumour, probability = cases
+    point = choose_operating_point(tumour, probability / 3)
+    path = save_operating_point(point, tmp_path / "models" / "operating_point.json")
+    assert load_operating_point(path) == point
+    assert [file.name for file in path.parent.iterdir()] == ["operating_point.json"]
+
+
+def test_weights_that_it_was_not_chosen_for_are_reported(cases, tmp_path, caplog):
+    path = save_operating_point(choose_operating_point(*cases, checkpoint_sha256="a" * 64), tmp_path / "point.json")
+    with caplog.at_level(logging.WARNING):
+        caplog.clear()
+        load_operating_point(path, checkpoint_sha256="a" * 64)
+        assert not caplog.records
+        load_operating_point(path, checkpoint_sha256="b" * 64)
+    assert "choose it again" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"threshold": 1.5}', '{"threshold": true}', '{"threshold": null}'])
+def test_a_file_without_a_threshold_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "point.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"point\.json holds no operating point"):
+        load_operating_point(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="choose one on the validation section"):
+        load_operating_point(tmp_path / "point.json")
+
+
+def test_without_a_point_half_is_used_and_said_to_be_unchosen():
+    point = check_operating_point(None)
+    assert (point["threshold"], point["chosen_on"], point["frozen"]) == (0.5, "default", False)
+    json.dumps(point, allow_nan=False)
