@@ -19,11 +19,36 @@ from medvlm.handlers.checkpoint import is_main_process
 logger = logging.getLogger(__name__)
 
 
+class EventFile:
+    """A TensorBoard event file that is made when it is first written to, so that construction writes nothing.
+
+    Args:
+        log_dir: folder of the event files.
+    """
+
+    def __init__(self, log_dir: str) -> None:
+        self.log_dir = log_dir
+        self._writer: SummaryWriter | None = None
+
+    @property
+    def writer(self) -> SummaryWriter:
+        """The open file."""
+        if self._writer is None:
+            self._writer = SummaryWriter(self.log_dir)
+        return self._writer
+
+    def close(self) -> None:
+        """Write what is pending; a later use opens a new file beside it."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
 class TrainingBoard:
     """Write loss terms, learning rates, gradient norms and validation metrics of a trainer to TensorBoard.
 
     Args:
-        log_dir: folder of the event files.
+        events: the event file.
         loss: the loss module; its ``terms`` after a step are logged one by one.
         optimizer: its parameter groups give one learning rate each, under the group's ``name``.
         network: its children give one gradient norm each.
@@ -34,7 +59,7 @@ class TrainingBoard:
 
     def __init__(
         self,
-        log_dir: str,
+        events: EventFile,
         loss: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         network: torch.nn.Module,
@@ -44,17 +69,9 @@ class TrainingBoard:
     ) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}; it counts steps between two entries.")
-        self.log_dir, self.loss, self.optimizer, self.network = log_dir, loss, optimizer, network
+        self.events, self.loss, self.optimizer, self.network = events, loss, optimizer, network
         self.evaluator, self.every, self.hparams = evaluator, every, dict(hparams or {})
-        self._writer: SummaryWriter | None = None
         self._norms: dict[str, float] = {}
-
-    @property
-    def writer(self) -> SummaryWriter:
-        """The event file; made when first used, so that construction writes nothing."""
-        if self._writer is None:
-            self._writer = SummaryWriter(self.log_dir)
-        return self._writer
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; rank 0 writes for all."""
@@ -81,33 +98,33 @@ class TrainingBoard:
         step = engine.state.iteration
         if step % self.every:
             return
-        self.writer.add_scalar("loss/total", float(engine.state.output["loss"]), step)
+        self.events.writer.add_scalar("loss/total", float(engine.state.output["loss"]), step)
         for name, value in getattr(self.loss, "terms", {}).items():
-            self.writer.add_scalar(f"loss/{name}", float(value), step)
+            self.events.writer.add_scalar(f"loss/{name}", float(value), step)
         for number, group in enumerate(self.optimizer.param_groups):
-            self.writer.add_scalar(f"learning_rate/{group.get('name', number)}", group["lr"], step)
+            self.events.writer.add_scalar(f"learning_rate/{group.get('name', number)}", group["lr"], step)
         for name, value in self._norms.items():
-            self.writer.add_scalar(f"gradient_norm/{name}", value, step)
+            self.events.writer.add_scalar(f"gradient_norm/{name}", value, step)
 
     def log_epoch(self, engine: Engine) -> None:
         """Write the evaluator's metrics at the trainer's epoch."""
         if self.evaluator is None:
             return
         for name, value in self.evaluator.state.metrics.items():
-            self.writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
+            self.events.writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
 
     def close(self, engine: Engine) -> None:
         """Write the HParams page and close the file."""
         if self.hparams:
             plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in self.hparams.items()}
             best = getattr(getattr(self.evaluator, "state", None), "best_metric", -1)
-            self.writer.add_hparams(plain, {"hparam/best_key_metric": float(best)}, run_name="hparams")
-        self.writer.close()
-        self._writer = None
+            score = {"hparam/best_key_metric": float(best)}
+            self.events.writer.add_hparams(plain, score, run_name="hparams")
+        self.events.close()
 
     def close_and_raise(self, engine: Engine, error: Exception) -> None:
         """Keep what was logged, and let the error go on."""
-        self.writer.close()
+        self.events.close()
         raise error
 
 
@@ -174,7 +191,7 @@ class ImagePanels:
     """Write validation pictures (input, truth, prediction, class activation) to TensorBoard.
 
     Args:
-        board: the training board whose file is used.
+        events: the event file.
         cam: activation map, see :func:`medvlm.handlers.case_pictures.take_picture`, or ``None``.
         network: what ``cam`` looks into.
         count: pictures an epoch.
@@ -183,7 +200,7 @@ class ImagePanels:
 
     def __init__(
         self,
-        board: TrainingBoard,
+        events: EventFile,
         cam: Callable[..., torch.Tensor] | None = None,
         network: torch.nn.Module | None = None,
         count: int = 4,
@@ -191,7 +208,7 @@ class ImagePanels:
     ) -> None:
         if (cam is None) != (network is None):
             raise ValueError("ImagePanels needs cam and network together; give both or neither.")
-        self.board, self.cam, self.network, self.count, self.every = board, cam, network, count, every
+        self.events, self.cam, self.network, self.count, self.every = events, cam, network, count, every
         self._epoch = 0
 
     def attach(self, engine: Engine) -> None:
@@ -212,4 +229,4 @@ class ImagePanels:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             picture = take_picture(batch, output, cam=self.cam, network=self.network)
             title = str(batch.get("case_id", number))
-            self.board.writer.add_image(f"cases/{number:02d}", picture.array(title), self._epoch, dataformats="HWC")
+            self.events.writer.add_image(f"cases/{number:02d}", picture.array(title), self._epoch, dataformats="HWC")

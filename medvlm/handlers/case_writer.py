@@ -200,6 +200,9 @@ class CaseWriter:
             self._checkpoint_hash = sha256_of(self.checkpoint)
         return self._checkpoint_hash
 
+    def _point(self) -> dict[str, Any]:
+        return read_operating_point(self.operating_point, self._weights_hash())
+
     def _signature(self, case: Mapping[str, Any]) -> str:
         """Hash of everything that decides a case's result."""
         parts = {
@@ -207,7 +210,7 @@ class CaseWriter:
             "channels": list(case.get("channels", [])),
             "checkpoint": self._weights_hash(),
             "settings": self.settings,
-            "operating_point": read_operating_point(self.operating_point),
+            "operating_point": self._point(),
             "rules": [self.none_below, self.mask_threshold, self.regions],
             "medvlm": medvlm.__version__,
         }
@@ -215,7 +218,7 @@ class CaseWriter:
 
     def _manifest(self, case: dict, item: Mapping[str, Any], affine: np.ndarray, picture: bool) -> dict[str, Any]:
         files = case["image"] if isinstance(case["image"], list | tuple) else [case["image"]]
-        point = read_operating_point(self.operating_point)
+        point = self._point()
         spacing = [float(x) for x in np.linalg.norm(affine[:3, :3], axis=0)]
         voxels = None
         if "pred_mask" in item:

@@ -45,6 +45,7 @@ class EvaluationWriter:
         section: section of the datalist, for the headline; ``test`` never chooses a threshold.
         freeze: choose the threshold on this section and write it to ``operating_point``.
         target_sensitivity: what the threshold is to reach.
+        min_positives: fewest tumour cases on which a threshold may be chosen.
         threshold: probability above which a voxel belongs to a region.
         lesionwise: convention of the lesion-wise scores, or ``None`` to leave them out.
         against: ``{name: cases.csv}`` of other runs on the same cases, for the ablation.
@@ -63,6 +64,7 @@ class EvaluationWriter:
     section: str = "test"
     freeze: bool = False
     target_sensitivity: float = 0.95
+    min_positives: int = 10
     threshold: float = 0.5
     lesionwise: str | None = "gli"
     against: dict[str, str] | None = None
@@ -155,6 +157,8 @@ class EvaluationWriter:
                 [row["probability"] for row in known],
                 target_sensitivity=self.target_sensitivity,
                 section=self.section,
+                patients=[row["patient_id"] for row in known],
+                min_positives=self.min_positives,
                 checkpoint_sha256=_sha256(Path(self.weights)),
             )
             save_operating_point(point, path)

@@ -13,15 +13,16 @@ from monai.transforms import Transform
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
 
 
-def read_operating_point(path: str | Path) -> dict[str, Any]:
+def read_operating_point(path: str | Path, weights_sha256: str | None = None) -> dict[str, Any]:
     """Read the frozen threshold of a bundle.
 
     Args:
         path: ``operating_point.json``.
+        weights_sha256: of the weights in use; a threshold that was chosen for others does not count as calibrated.
 
     Returns:
-        The file's entries, with ``threshold``, ``calibrated`` and ``from`` (its name). Without a file the threshold
-        is 0.5 and ``calibrated`` is False.
+        The file's entries, with ``threshold``, ``calibrated`` and ``from`` (its name). Without a file, or for other
+        weights, the threshold is 0.5 and ``calibrated`` is False.
 
     Raises:
         ValueError: When the file holds no threshold between 0 and 1.
@@ -36,6 +37,9 @@ def read_operating_point(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} holds no operating point ({error!r}); calibrate the bundle again.") from error
     if not 0 <= threshold <= 1:
         raise ValueError(f"the threshold in {path} must lie in [0, 1], got {threshold}; calibrate the bundle again.")
+    theirs = point.get("checkpoint_sha256")
+    if weights_sha256 and theirs and theirs != weights_sha256:
+        return {"threshold": 0.5, "calibrated": False, "from": f"default: {path.name} was chosen for other weights"}
     return {**point, "threshold": threshold, "calibrated": True, "from": path.name}
 
 

@@ -127,3 +127,8 @@ def mismatches(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
         for kind, names in kinds.items()
         if names
     ]
+
+
+def load_initial(network: nn.Module, path: str | Path | None) -> nn.Module:
+    """Load the weights that a stage starts from, or leave the network as it is where there are none (``None``)."""
+    return network if not path else load_weights(network, path)
