@@ -51,14 +51,20 @@ def patient_weights(patients: Sequence[Hashable], n_boot: int, seed: int) -> np.
     Returns:
         ``(B, N)`` float64 counts; cases of one patient share a column's value.
     """
+    counts, index = _draw(patients, n_boot, seed)
+    return counts[:, index].astype(np.float64)
+
+
+def _draw(patients: Sequence[Hashable], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each patient is drawn ``(B, P)``, and the patient of each case ``(N,)``."""
     if len(patients) == 0:
         raise ValueError("the bootstrap needs at least one case, got none.")
     if n_boot < 1:
         raise ValueError(f"n_boot must be at least 1, got {n_boot}; 1000 is usual.")
     _, index = np.unique(np.asarray([str(p) for p in patients]), return_inverse=True)
     n_patients = int(index.max()) + 1
-    counts = np.random.default_rng(seed).multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_boot)
-    return counts[:, index].astype(np.float64)
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_boot), index
 
 
 def bootstrap(statistic: Statistic, patients: Sequence[Hashable], n_boot: int = 1000, seed: int = 0) -> np.ndarray:
@@ -73,9 +79,10 @@ def bootstrap(statistic: Statistic, patients: Sequence[Hashable], n_boot: int = 
     Returns:
         ``(B,)`` values, ``nan`` where undefined.
     """
-    weights = patient_weights(patients, n_boot, seed)
-    step = max(1, _CHUNK_CELLS // weights.shape[1])
-    return np.concatenate([statistic(weights[start : start + step]) for start in range(0, n_boot, step)])
+    counts, index = _draw(patients, n_boot, seed)
+    step = max(1, _CHUNK_CELLS // len(index))
+    chunks = (counts[start : start + step, index].astype(np.float64) for start in range(0, n_boot, step))
+    return np.concatenate([statistic(weights) for weights in chunks])
 
 
 def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float] | None:

@@ -47,6 +47,14 @@ def test_the_bootstrap_repeats_with_its_seed_only():
     assert (first != other).any()
 
 
+def test_many_cases_are_drawn_in_parts_of_the_same_whole(monkeypatch):
+    values, patients = weighted_mean(np.arange(20.0)), np.arange(20) // 3
+    whole = bootstrap(values, patients, 50, seed=4)
+    np.testing.assert_allclose(whole, values(patient_weights(patients, 50, seed=4)), atol=1e-12)
+    monkeypatch.setattr("medvlm.metrics.intervals._CHUNK_CELLS", 70)
+    np.testing.assert_allclose(bootstrap(values, patients, 50, seed=4), whole, atol=1e-12)
+
+
 def test_repeating_a_patients_cases_adds_no_certainty():
     values = np.random.default_rng(0).normal(size=30)
     single = bootstrap_interval(weighted_mean(values), range(30), 2000, 0)
