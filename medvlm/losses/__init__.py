@@ -1,10 +1,25 @@
-"""Losses and the weighting of tasks."""
+"""Losses and the weighting of tasks.
+
+The names below are imported when they are first used, so that a part without MONAI does not wait for its import.
+"""
 
 from __future__ import annotations
 
-from medvlm.losses.classification import ClassLoss
-from medvlm.losses.multitask import MultiTaskLoss
-from medvlm.losses.segmentation import RegionLoss
-from medvlm.losses.weighting import FixedWeights, GradNormWeights, UncertaintyWeights
+import importlib
 
-__all__ = ["ClassLoss", "FixedWeights", "GradNormWeights", "MultiTaskLoss", "RegionLoss", "UncertaintyWeights"]
+_MODULES = {
+    "ClassLoss": "classification",
+    "FixedWeights": "weighting",
+    "GradNormWeights": "weighting",
+    "MultiTaskLoss": "multitask",
+    "RegionLoss": "segmentation",
+    "UncertaintyWeights": "weighting",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> type:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {__all__}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
