@@ -131,8 +131,7 @@ class Brain:
         paint("grey", cover(-pial, width))
         paint("white", cover(self.cortex_mm - pial, width))
         self._paint_hindbrain(paint, own, cerebellum, stem, width)
-        for centre, radii in (((16, -17, 12), (6, 13, 9)), ((28, -5, 4), (5.5, 16, 10)), ((10, 11, 7), (9, 13, 9))):
-            paint("nuclei", 0.9 * cover(ellipsoid_mm(mirror, centre, radii), width))
+        paint("nuclei", self._nuclei(mirror, width))
         ventricle = self._lateral_ventricle_mm(own, mirror)
         middle = np.minimum(
             ellipsoid_mm(own, (0, 4, 2), (1.6 * self.ventricles, 15, 9)), ellipsoid_mm(own, (0, 34, -40), (6, 4, 8))
@@ -186,6 +185,16 @@ class Brain:
         for start, end, radii in tubes:
             distance = smooth_union(distance, capsule_mm(mirror, start, end, radii) - (size - 1) * radii[1], 4)
         return np.maximum(distance, 1.0 - mirror[:, 0])  # the septum
+
+    def _nuclei(self, mirror: Array, width: float) -> Array:
+        amount = np.zeros(len(mirror), np.float32)
+        box = np.flatnonzero((np.abs(mirror[:, 2] - 8) < 18) & (mirror[:, 0] < 40))
+        deep = select(mirror, box)
+        caudate = ellipsoid_mm(deep, (16, -17, 12), (6, 13, 9))
+        putamen = ellipsoid_mm(deep, (28, -5, 4), (5.5, 16, 10))
+        thalamus = ellipsoid_mm(deep, (10, 11, 7), (9, 13, 9))
+        amount[box] = 0.9 * cover(np.minimum(np.minimum(caudate, putamen), thalamus), width)
+        return amount
 
     def _paint_hindbrain(
         self, paint: Callable[[str, Array], None], own: Array, cerebellum: Array, stem: Array, width: float

@@ -90,8 +90,8 @@ class Person:
         world = grid.points()
         canonical = pose.to_canonical(world)
         tumour = self.tumour.grown(growth) if self.tumour else None
-        limit = ellipsoid_mm(canonical, (0, 0, -1), (94, 112, 92) if skull else (78, 96, 76))
-        kept = np.flatnonzero(limit < 0)
+        reach = np.array((94, 112, 92) if skull else (78, 98, 78), np.float32)
+        kept = np.flatnonzero(length(canonical / reach) < 1)  # no head is larger; spares work
         own = self.brain.individual(select(canonical, kept))
         outer = self.brain.outer_mm(own)
         if tumour:
