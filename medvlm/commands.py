@@ -22,7 +22,7 @@ COMMANDS = {
     "doctor": "medvlm.data.doctor:doctor",
     "train": "medvlm.bundle.curriculum:train",
     "evaluate": "medvlm.bundle.curriculum:evaluate",
-    "predict": "medvlm.engines.prediction:predict",
+    "predict": "medvlm.bundle.prediction:predict",
     "compare": "medvlm.metrics.comparison:compare",
     "audit": "medvlm.bundle.audit:audit",
     "verify": "medvlm.bundle.verify:verify",

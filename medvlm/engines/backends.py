@@ -27,20 +27,79 @@ OUTPUTS = ("mask", "tumour")
 
 
 class RuntimeNetwork(nn.Module):
-    """Heads computed by a run-time back end; gradients and dropout stay with the torch network.
+    """A network whose heads a back end computes; gradients and dropout stay with the torch network.
+
+    Weights are read and the back end is opened by :meth:`prepare`, so that a config can be built, looked at and
+    checked where there are no weights.
 
     Args:
-        run: takes ``(B, C, *S)`` as a float32 array and returns the two heads' arrays.
-        eager: the torch network it was exported from; the class activation and Monte Carlo dropout need it.
-        backend: the back end's name.
+        network: ``SegClsNet`` or ``MaskNet``.
+        backend: ``torch`` (the network itself), ``onnxruntime`` or ``openvino`` (both on the CPU).
+        example_shape: ``(B, C, *S)`` to export and to compare with.
+        checkpoint: weights file; None keeps the weights that the network has.
+        cache_dir: where exported files are kept under a hash of the weights; None keeps them in memory only.
+        tolerance: largest difference in logits to torch.
+
+    Raises:
+        ValueError: When there is no such back end.
     """
 
-    def __init__(self, run: Callable[[np.ndarray], Sequence[np.ndarray]], eager: nn.Module, backend: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        backend: str,
+        example_shape: Sequence[int],
+        checkpoint: str | Path | None = None,
+        cache_dir: str | Path | None = None,
+        tolerance: float = TOLERANCE,
+    ) -> None:
         super().__init__()
-        self.run = run
-        self.eager = eager
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}.")
+        self.eager = network
         self.backend = backend
-        self.names = [name for name in OUTPUTS if getattr(eager, f"{name}_on", True)]
+        self.example_shape = tuple(example_shape)
+        self.checkpoint = checkpoint
+        self.cache_dir = cache_dir
+        self.tolerance = tolerance
+        self.names = [name for name in OUTPUTS if getattr(network, f"{name}_on", True)]
+        self.ready = False
+        self.run: Callable[[np.ndarray], Sequence[np.ndarray]] | None = None
+
+    def prepare(self) -> RuntimeNetwork:
+        """Read the weights, open the back end and compare it with torch; done once.
+
+        Raises:
+            FileNotFoundError: When there are no weights.
+            ValueError: When the weights do not fit, or the back end's logits differ by more than ``tolerance``.
+            ImportError: When the back end's package is not installed.
+        """
+        if self.ready:
+            return self
+        if self.checkpoint is not None:
+            load_weights(self.eager, self.checkpoint)
+        self.eager.eval()
+        if self.backend != "torch":
+            self.run = self._open()
+            difference = disagreement(self.eager, self, self.example_shape)
+            if not difference <= self.tolerance:
+                raise ValueError(
+                    f"the back end {self.backend!r} differs from torch by {difference:.2g} in logits, more than "
+                    f"{self.tolerance:g}; set backend to torch."
+                )
+            logger.info("back end %s: largest difference to torch %.2g in logits", self.backend, difference)
+        self.ready = True
+        return self
+
+    def _open(self) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+        for package in ("onnx", self.backend):
+            required(package, self.backend)
+        opened = {"onnxruntime": onnxruntime_session, "openvino": openvino_model}[self.backend]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(self.cache_dir or folder) / f"heads_{fingerprint(self.eager, self.example_shape)}.onnx"
+            if not path.is_file():
+                export_onnx(self.eager, path, self.example_shape)
+            return opened(path)
 
     @torch.no_grad()
     def heads(self, image: Tensor) -> dict[str, Tensor]:
@@ -52,6 +111,10 @@ class RuntimeNetwork(nn.Module):
         Returns:
             ``mask``: logits ``(B, R, *S)``; ``tumour``: logits ``(B, K)``, on the image's device.
         """
+        if not self.ready and self.run is None:
+            self.prepare()
+        if self.run is None:
+            return self.eager.heads(image)
         plain = image.as_tensor() if hasattr(image, "as_tensor") else image
         arrays = self.run(np.ascontiguousarray(plain.detach().cpu().numpy(), dtype=np.float32))
         named = dict(zip(OUTPUTS, arrays, strict=True))
@@ -207,28 +270,8 @@ def load_backend(
         ValueError: When the name is unknown, or the back end's logits differ by more than ``tolerance``.
         ImportError: When the back end's package is not installed.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {name!r}.")
-    network.eval()
-    if name == "torch":
-        return network
-    required("onnx", name)
-    opened = {"onnxruntime": onnxruntime_session, "openvino": openvino_model}[name]
-    required(name, name)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(cache_dir or folder) / f"heads_{fingerprint(network, example_shape)}.onnx"
-        if not path.is_file():
-            export_onnx(network, path, example_shape)
-        run = opened(path)
-    runtime = RuntimeNetwork(run, network, name)
-    difference = disagreement(network, runtime, example_shape)
-    if not difference <= tolerance:
-        raise ValueError(
-            f"the back end {name!r} differs from torch by {difference:.2g} in logits, more than {tolerance:g}; "
-            "set backend to torch."
-        )
-    logger.info("back end %s: largest difference to torch %.2g in logits", name, difference)
-    return runtime
+    runtime = RuntimeNetwork(network, name, example_shape, cache_dir=cache_dir, tolerance=tolerance).prepare()
+    return network if name == "torch" else runtime
 
 
 def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:

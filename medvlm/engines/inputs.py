@@ -136,6 +136,36 @@ def find_cases(
     return cases
 
 
+class InputCases(Sequence):
+    """The cases of :func:`find_cases`, looked for when they are first asked for.
+
+    So a bundle's config can be built, looked at and checked where there is no input. Arguments as there.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        channels: str | Sequence[str] | None = None,
+        series: str | None = None,
+        section: str | None = None,
+    ) -> None:
+        self._arguments = (path, channels, series, section)
+        self._found: list[dict] | None = None
+
+    @property
+    def found(self) -> list[dict]:
+        """The cases."""
+        if self._found is None:
+            self._found = find_cases(*self._arguments)
+        return self._found
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, index):
+        return self.found[index]
+
+
 def _case(image: str | list[str], channels: list[str], case_id: str) -> dict:
     return {"image": image, "channels": channels, "case_id": case_id, "patient_id": case_id, "source": "input"}
 

@@ -80,7 +80,7 @@ class TolerantDataset(IterableDataset):
         progress: bool = True,
     ) -> None:
         super().__init__()
-        self.data = list(data)
+        self.data = data
         self.transform = transform
         self.skip = skip
         self.keys = tuple(keys)

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class CaseWriter:
         resume: bool = True,
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.cases = {case["case_id"]: case for case in cases}
+        self._cases = cases
         self.regions = list(regions)
         self.bundle = dict(bundle)
         self.checkpoint = Path(checkpoint)
@@ -83,6 +84,11 @@ class CaseWriter:
         self._hashes: dict[str, list[str]] = {}
         self._checkpoint_hash: str | None = None
         self._started = time.perf_counter()
+
+    @cached_property
+    def cases(self) -> dict[str, dict]:
+        """The cases by their names."""
+        return {case["case_id"]: case for case in self._cases}
 
     def attach(self, engine: Engine) -> None:
         """Try the output folder when the run starts, write after each iteration."""

@@ -97,9 +97,20 @@ def test_an_unknown_name_lists_those_that_exist():
 
 
 def test_the_runtime_takes_a_float64_view_and_gives_float32():
-    runtime = RuntimeNetwork(lambda image: [image[:, :1], image.mean(axis=(2, 3))], network(), "fake")
+    runtime = RuntimeNetwork(network(), "onnxruntime", (1, 2, 32, 32))
+    runtime.run = lambda image: [image[:, :1], image.mean(axis=(2, 3))]
     out = runtime.heads(torch.ones(1, 4, 4, 2, dtype=torch.float64).permute(0, 3, 1, 2))
     assert out["mask"].dtype == torch.float32 and out["mask"].shape == (1, 1, 4, 4)
+
+
+def test_weights_are_asked_for_when_they_are_needed_and_not_before(tmp_path):
+    runtime = RuntimeNetwork(network(), "torch", (1, 2, 32, 32), checkpoint=tmp_path / "model.pt")
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        runtime.heads(torch.zeros(1, 2, 32, 32))
+    other = MaskNet(in_channels=2, **SMALL)
+    torch.save(other.state_dict(), tmp_path / "model.pt")
+    image = torch.ones(1, 2, 32, 32)
+    assert torch.equal(runtime(image), other.eval().heads(image)["mask"])
 
 
 def test_weights_load_and_a_checkpoint_that_does_not_fit_is_refused(tmp_path):

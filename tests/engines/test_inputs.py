@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from medvlm.engines.inputs import channel_names, find_cases, modality_of
+
+
+def volume(path: Path, shape=(8, 8, 4)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(np.ones(shape, np.int16), np.eye(4)), path)
+    return path
+
+
+def dicom(folder: Path, uid: str, description: str = "", count: int = 2) -> None:
+    import pydicom
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for z in range(count):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        meta.MediaStorageSOPInstanceUID = f"{uid}.{z + 1}"
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+        image.SeriesInstanceUID, image.StudyInstanceUID, image.Modality = uid, "1.2.3", "MR"
+        if description:
+            image.SeriesDescription = description
+        image.ImagePositionPatient, image.ImageOrientationPatient = [0, 0, z], [1, 0, 0, 0, 1, 0]
+        image.PixelSpacing, image.InstanceNumber = [1, 1], z + 1
+        image.Rows = image.Columns = 8
+        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+        image.BitsAllocated = image.BitsStored = 16
+        image.HighBit, image.PixelRepresentation = 15, 0
+        image.PixelData = np.full((8, 8), z + 1, np.uint16).tobytes()
+        image.save_as(folder / f"{uid}_{z}.dcm", **_format(pydicom))
+
+
+def _format(pydicom) -> dict:
+    return {"enforce_file_format": True} if int(pydicom.__version__[0]) >= 3 else {"write_like_original": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("BraTS20_Training_001_flair.nii", "FLAIR"), ("TCGA-FG-6692_fla_bet.nii.gz", "FLAIR"),
+        ("BraTS-GLI-00000-000-t2f.nii.gz", "FLAIR"), ("sub-01_T2_FLAIR.nii.gz", "FLAIR"), ("a-t1n.nii.gz", "T1"),
+        ("a_t1w.nii.gz", "T1"), ("a_t1ce.nii.gz", "T1c"), ("a_T1Gd.nii.gz", "T1c"), ("a_T1_post.nii.gz", "T1c"),
+        ("a-t1c.nii.gz", "T1c"), ("x_t2.nii.gz", "T2"), ("x-t2w.mha", "T2"), ("brain1_image.nrrd", None),
+        ("t12.nii.gz", None),
+    ],
+)  # fmt: skip
+def test_modalities_are_read_from_names(name, modality):
+    assert modality_of(name)[0] == modality
+
+
+def test_a_folder_of_modality_files_is_one_case_without_its_masks(tmp_path):
+    for name in ("fla", "t1", "t1c", "t2", "seg"):
+        volume(tmp_path / "Fall 1 äö" / f"P_{name}.nii.gz")
+    volume(tmp_path / "Fall 1 äö" / "brainmask.nii.gz")
+    (case,) = find_cases(tmp_path / "Fall 1 äö")
+    assert case["case_id"] == "Fall 1 äö" and case["channels"] == ["FLAIR", "T1", "T1c", "T2"]
+    assert [Path(file).name for file in case["image"]] == [f"P_{m}.nii.gz" for m in ("fla", "t1", "t1c", "t2")]
+
+
+def test_a_folder_of_cases_gives_each_and_goes_on_past_a_bad_one(tmp_path):
+    for name in ("flair", "t1"):
+        volume(tmp_path / "a" / f"a_{name}.nii.gz")
+    volume(tmp_path / "b" / "b_t1.nii.gz")
+    volume(tmp_path / "b" / "b_t1n.nii.gz")
+    cases = find_cases(tmp_path)
+    assert [case["case_id"] for case in cases] == ["a", "b"]
+    assert "two files for T1" in cases[1]["error"] and "--channels" in cases[1]["error"]
+
+
+def test_flat_files_are_grouped_by_what_their_names_share(tmp_path):
+    for case in ("p1", "p2"):
+        for name in ("flair", "t2"):
+            volume(tmp_path / f"{case}_{name}.nii.gz")
+    cases = find_cases(tmp_path)
+    assert [(case["case_id"], case["channels"]) for case in cases] == [("p1", ["FLAIR", "T2"]), ("p2", ["FLAIR", "T2"])]
+
+
+def test_a_name_that_is_not_understood_beside_its_case_is_an_error_that_lists_all(tmp_path):
+    volume(tmp_path / "p1_flair.nii.gz")
+    volume(tmp_path / "p1_axial.nii.gz")
+    with pytest.raises(ValueError, match="p1_axial.nii.gz: not understood; p1_flair.nii.gz: FLAIR.*--channels"):
+        find_cases(tmp_path)
+
+
+def test_channels_say_which_file_is_which(tmp_path):
+    volume(tmp_path / "one.nii.gz")
+    volume(tmp_path / "two.nii.gz")
+    (case,) = find_cases(tmp_path, channels="FLAIR=two.nii.gz,T1ce=one.nii.gz")
+    assert case["channels"] == ["T1c", "FLAIR"] and len(case["image"]) == 2
+    with pytest.raises(ValueError, match="has no three.nii.gz; it has one.nii.gz, two.nii.gz"):
+        find_cases(tmp_path, channels="FLAIR=three.nii.gz")
+
+
+def test_a_4d_file_needs_names_and_does_not_guess_their_order(tmp_path):
+    file = volume(tmp_path / "case.nii.gz", (8, 8, 4, 4))
+    with pytest.raises(ValueError, match="holds 4 channels and its names are not known.*--channels FLAIR,T1,T1c,T2"):
+        find_cases(file)
+    with pytest.raises(ValueError, match="2 names were given"):
+        find_cases(file, channels="FLAIR,T1")
+    (case,) = find_cases(file, channels=["FLAIR", "T1w", "t1gd", "T2w"])
+    assert case["channels"] == ["FLAIR", "T1", "T1c", "T2"] and case["image"] == str(file)
+
+
+def test_a_decathlon_file_has_its_names_in_dataset_json(tmp_path):
+    file = volume(tmp_path / "imagesTr" / "BRATS_001.nii.gz", (8, 8, 4, 4))
+    modality = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": modality}))
+    assert find_cases(file)[0]["channels"] == ["FLAIR", "T1", "T1c", "T2"]
+    assert find_cases(file.parent)[0]["case_id"] == "BRATS_001"
+
+
+def test_single_files_and_pictures(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "Y 1.PNG")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "no.jpg")
+    assert find_cases(tmp_path / "Y 1.PNG") == [
+        {"image": str(tmp_path / "Y 1.PNG"), "channels": ["MRI"], "case_id": "Y 1", "patient_id": "Y 1",
+         "source": "input"}
+    ]  # fmt: skip
+    assert [case["case_id"] for case in find_cases(tmp_path)] == ["Y 1", "no"]
+    assert find_cases(volume(tmp_path / "scan_flair.nii.gz"))[0]["channels"] == ["FLAIR"]
+    assert find_cases(volume(tmp_path / "t2.nii.gz"), channels="MRI")[0]["channels"] == ["MRI"]
+
+
+def test_cases_of_one_name_get_different_ids(tmp_path):
+    for folder in ("s1", "s2"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / folder / "image.png")
+    assert [case["case_id"] for case in find_cases(tmp_path)] == ["s1_image", "s2_image"]
+
+
+def test_one_dicom_series_is_a_case_and_its_description_names_the_channel(tmp_path):
+    dicom(tmp_path / "study", "1.2.5", "AX T2 FLAIR")
+    (case,) = find_cases(tmp_path / "study")
+    assert case["image"] == str(tmp_path / "study") and case["channels"] == ["FLAIR"]
+    assert find_cases(next((tmp_path / "study").iterdir()))[0]["image"] == str(tmp_path / "study")
+
+
+def test_several_dicom_series_are_listed_and_one_is_chosen(tmp_path):
+    dicom(tmp_path, "1.2.5", "t1 sag")
+    dicom(tmp_path, "1.2.6", "flair ax", count=3)
+    with pytest.raises(ValueError, match="2 DICOM series") as error:
+        find_cases(tmp_path)
+    assert all(words in str(error.value) for words in ("t1 sag", "3 files", "1.2.6", "--series"))
+    (case,) = find_cases(tmp_path, series="flair")
+    assert case["channels"] == ["FLAIR"] and len(list(Path(case["image"]).iterdir())) == 3
+    with pytest.raises(ValueError, match="--series t2 means 0"):
+        find_cases(tmp_path, series="t2")
+
+
+def test_folders_of_series_named_after_modalities_are_one_study(tmp_path):
+    dicom(tmp_path / "FLAIR", "1.2.5")
+    dicom(tmp_path / "T1", "1.2.6")
+    (case,) = find_cases(tmp_path)
+    assert case["channels"] == ["FLAIR", "T1"] and case["image"] == [str(tmp_path / "FLAIR"), str(tmp_path / "T1")]
+
+
+def test_a_datalist_gives_its_section_with_absolute_paths(tmp_path):
+    case = {"image": "a.nii.gz", "channels": ["FLAIR"], "case_id": "a", "label": "seg.nii.gz", "tumour": 1}
+    file = tmp_path / "datalist.json"
+    file.write_text(json.dumps({"training": [case], "validation": [], "test": [], "inference": []}))
+    with pytest.raises(ValueError, match="no case in inference or test.*training \\(1\\)"):
+        find_cases(file)
+    (found,) = find_cases(file, section="training")
+    assert found == {"image": str(tmp_path / "a.nii.gz"), "channels": ["FLAIR"], "case_id": "a"}
+
+
+def test_nothing_there_and_nothing_readable_say_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        find_cases(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ValueError, match="holds no image"):
+        find_cases(tmp_path)
+    with pytest.raises(ValueError, match="notes.txt is no image"):
+        find_cases(tmp_path / "notes.txt")
+
+
+def test_channel_names_refuse_a_mixture_and_the_unknown():
+    with pytest.raises(ValueError, match="mixture"):
+        channel_names("FLAIR,T1=a.nii")
+    with pytest.raises(ValueError, match="'PD' is no channel name"):
+        channel_names("PD")

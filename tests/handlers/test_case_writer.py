@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import csv
+import errno
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+
+from medvlm.engines.tolerant import Failure
+from medvlm.handlers import case_files, case_writer
+from medvlm.handlers.case_files import check_writable, save_nifti, sha256_of, whole_folder
+from medvlm.handlers.case_writer import CaseWriter
+from medvlm.handlers.verdict import Verdictd, judge, read_operating_point
+
+AFFINE = np.array([[0, -1.0, 0, 50], [2.0, 0, 0, -30], [0, 0, 2.5, -20], [0, 0, 0, 1]])
+SHAPE = (10, 12, 4)
+
+
+def meta(values: torch.Tensor) -> MetaTensor:
+    return MetaTensor(values, affine=torch.as_tensor(AFFINE))
+
+
+def item(probability: float = 0.8, name: str = "c1", regions: int = 1) -> dict:
+    mask = torch.zeros(regions, *SHAPE)
+    mask[:, 2:6, 3:8, 1:3] = 0.9  # 40 voxels
+    logit = float(np.log(probability / (1 - probability)))
+    cam = torch.zeros(1, *SHAPE)
+    cam[0, 2, 3, 1], cam[0, 0, 0, 0] = 1.0, 0.25
+    brain = torch.zeros(1, *SHAPE)
+    brain[0, 1:9, 1:11] = 1
+    return {
+        "case_id": name,
+        "native": meta(torch.rand(1, *SHAPE)),
+        "pred_mask": meta(mask),
+        "pred": meta((mask[:1] > 0.5).to(torch.uint8)),
+        "pred_tumour": torch.tensor([0.0, logit]),
+        "pred_brain": meta(brain),
+        "pred_cam": meta(cam),
+        "pred_uncertainty_mc": meta(torch.full((1, *SHAPE), 0.1)),
+        "pred_tumour_spread_mc": torch.tensor(0.02),
+    }
+
+
+@pytest.fixture
+def writer(tmp_path):
+    (tmp_path / "in").mkdir()
+    image = nibabel.Nifti1Image(np.random.default_rng(0).integers(0, 99, SHAPE).astype(np.int16), AFFINE)
+    image.set_sform(AFFINE, 1)
+    image.set_qform(AFFINE, 1)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "in" / "c1.nii.gz")
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    cases = [{"case_id": "c1", "image": str(tmp_path / "in" / "c1.nii.gz"), "channels": ["FLAIR"]}]
+
+    def make(**kwargs) -> CaseWriter:
+        settings = {
+            "output_dir": tmp_path / "out", "cases": cases, "regions": ["WT"],
+            "bundle": {"name": "b", "version": "1"}, "checkpoint": tmp_path / "model.pt",
+            "operating_point": tmp_path / "operating_point.json", "settings": {"backend": "torch"},
+        }  # fmt: skip
+        return CaseWriter(**{**settings, **kwargs})
+
+    return make
+
+
+def test_maps_lie_on_the_inputs_grid_as_uint8(writer, tmp_path):
+    folder = writer().write(item())
+    source = nibabel.load(tmp_path / "in" / "c1.nii.gz")
+    for name, most in (("labels", 1.0), ("probabilities", 0.9), ("cam", 1.0), ("uncertainty_mc", 0.1)):
+        image = nibabel.load(folder / f"{name}.nii.gz")
+        assert image.shape == source.shape and np.array_equal(image.affine, source.affine)
+        assert image.header["sform_code"] == image.header["qform_code"] == 1
+        assert image.header.get_xyzt_units() == source.header.get_xyzt_units()
+        assert image.get_data_dtype() == np.uint8
+        assert image.get_fdata().max() == pytest.approx(most, abs=0.6 / 255)
+    assert nibabel.load(folder / "labels.nii.gz").get_fdata().sum() == 40
+
+
+def test_manifest_says_what_was_found_with_what(writer, tmp_path):
+    folder = writer().write(item())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["tumour_probability"] == pytest.approx(0.8) and manifest["verdict"] == "positive"
+    assert manifest["volumes_ml"] == {"WT": pytest.approx(40 * 5 / 1000)} and manifest["voxels"] == {"WT": 40}
+    assert manifest["cam_energy"] == pytest.approx({"mask": 0.8, "brain": 0.0, "background": 0.2})
+    assert manifest["tumour_spread"] == {"mc_dropout": pytest.approx(0.02)}
+    assert manifest["checkpoint"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert manifest["inputs"] == [
+        {"file": str(tmp_path / "in" / "c1.nii.gz"), "sha256": sha256_of(tmp_path / "in" / "c1.nii.gz")}
+    ]
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert sorted([*manifest["files"], "manifest.json"]) == sorted(file.name for file in folder.iterdir())
+    assert manifest["grid"]["spacing_mm"] == [2.0, 1.0, 2.5]
+
+
+def test_same_input_same_bytes(writer, tmp_path):
+    first = {file.name: file.read_bytes() for file in writer().write(item()).iterdir()}
+    second = {file.name: file.read_bytes() for file in writer().write(item()).iterdir()}
+    assert first.keys() == second.keys()
+    assert all(first[name] == second[name] for name in first if name.endswith(".nii.gz"))
+
+
+def test_several_regions_are_one_4d_file(writer):
+    folder = writer(regions=["TC", "WT"]).write(item(regions=2))
+    assert nibabel.load(folder / "probabilities.nii.gz").shape == (*SHAPE, 2)
+
+
+def test_a_picture_gets_a_png_and_no_millilitres(writer, tmp_path):
+    Image.fromarray(np.zeros((12, 10), np.uint8)).save(tmp_path / "in" / "p.png")
+    cases = [{"case_id": "c1", "image": str(tmp_path / "in" / "p.png"), "channels": ["MRI"]}]
+    flat = {key: value[..., :1] if isinstance(value, MetaTensor) else value for key, value in item().items()}
+    flat["pred"][0, 2:6, 3:8, 0] = 1
+    folder = writer(cases=cases).write(flat)
+    png = np.asarray(Image.open(folder / "labels.png"))
+    assert png.shape == (12, 10) and set(np.unique(png)) == {0, 255} and png[3:8, 2:6].min() == 255
+    assert json.loads((folder / "manifest.json").read_text())["volumes_ml"] is None
+
+
+def test_a_finished_case_is_kept_until_input_weights_or_settings_change(writer, tmp_path):
+    first = writer()
+    assert not first.done(first.cases["c1"])
+    first.write(item())
+    assert writer().done(first.cases["c1"])
+    assert not writer(resume=False).done(first.cases["c1"])
+    assert not writer(settings={"backend": "openvino"}).done(first.cases["c1"])
+    assert not writer(mask_threshold=0.4).done(first.cases["c1"])
+    (tmp_path / "operating_point.json").write_text('{"threshold": 0.4}')
+    assert not writer().done(first.cases["c1"])
+    (tmp_path / "operating_point.json").unlink()
+    (tmp_path / "model.pt").write_bytes(b"other")
+    assert not writer().done(first.cases["c1"])
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    (tmp_path / "out" / "c1" / "cam.nii.gz").unlink()
+    assert not writer().done(first.cases["c1"])
+
+
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(writer, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(case_writer, "save_overlay", full)
+    with pytest.raises(OSError, match="c1.*No space left on device.*free some space and run the same command again"):
+        writer().write(item())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_case_that_fails_midway_keeps_its_older_folder(writer, tmp_path, monkeypatch):
+    old = writer().write(item())
+    before = (old / "manifest.json").read_bytes()
+    monkeypatch.setattr(case_writer, "save_overlay", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        writer().write(item(0.4))
+    assert (old / "manifest.json").read_bytes() == before
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["c1"]
+
+
+def test_an_output_that_is_a_file_or_read_only_is_refused_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match="file.*choose another --output"):
+        check_writable(tmp_path / "file")
+    with pytest.raises(OSError, match="choose another --output"):
+        check_writable(tmp_path / "file" / "inside")
+
+    def refused(*args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(case_files.tempfile, "NamedTemporaryFile", refused)
+    with pytest.raises(OSError, match="read-only: choose another --output"):
+        check_writable(tmp_path / "out")
+
+
+def test_a_whole_folder_replaces_the_older_one(tmp_path):
+    for text in ("one", "two"):
+        with whole_folder(tmp_path / "case") as folder:
+            (folder / text).write_text(text)
+    assert [file.name for file in (tmp_path / "case").iterdir()] == ["two"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["case"]
+
+
+def test_summary_and_failures_are_listed(writer, tmp_path):
+    first = writer()
+    first._cases.append({"case_id": "c2", "image": "c2.nii.gz"})
+    first.write(item())
+    rows = first.finish([Failure("c2", "ValueError", "c2.nii.gz: truncated; copy it again.", ("c2.nii.gz",))])
+    with open(tmp_path / "out" / "summary.csv", newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["status"] for row in rows] == [row["status"] for row in table] == ["done", "failed"]
+    assert float(table[0]["volume_ml_WT"]) == pytest.approx(0.2) and "truncated" in table[1]["error"]
+    assert json.loads((tmp_path / "out" / "failed.json").read_text())[0]["case_id"] == "c2"
+
+
+def test_below_the_limit_the_summary_says_that_none_was_found(writer):
+    folder = writer().write(item(0.2))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["summary"].startswith("No tumour found") and not manifest["shown"]
+    assert json.loads((writer().write(item(0.31)) / "manifest.json").read_text())["shown"]
+
+
+def test_the_operating_point_decides_the_verdict(tmp_path):
+    file = tmp_path / "operating_point.json"
+    assert read_operating_point(file)["calibrated"] is False
+    file.write_text(json.dumps({"threshold": 0.4, "target_sensitivity": 0.95, "checkpoint_sha256": "abc"}))
+    point = read_operating_point(file, "abc")
+    assert point["threshold"] == 0.4 and point["calibrated"] and point["target_sensitivity"] == 0.95
+    assert judge(0.45, 1.0, point)["verdict"] == "positive" and judge(0.39, 1.0, point)["verdict"] == "negative"
+    assert judge(None, 1.0, point)["verdict"] == "unknown"
+    other = read_operating_point(file, "xyz")
+    assert not other["calibrated"] and "other weights" in other["from"]
+    assert "not calibrated" in judge(0.6, 1.0, other)["summary"]
+    file.write_text('{"threshold": 1.5}')
+    with pytest.raises(ValueError, match="1.5; calibrate the bundle again"):
+        read_operating_point(file)
+
+
+def test_verdict_is_set_for_servers_without_class_head_too(tmp_path):
+    result = Verdictd(operating_point=tmp_path / "none.json")({"pred_tumour": torch.tensor([0.0, 2.0]), "x": 1})
+    assert result["x"] == 1 and result["result"]["tumour_probability"] == pytest.approx(0.8808, abs=1e-4)
+    assert Verdictd(operating_point=tmp_path / "none.json")({})["result"]["tumour_probability"] is None
+
+
+def test_nifti_is_compressed_at_level_one_and_tagged_with_its_scale(tmp_path):
+    save_nifti(tmp_path / "p.nii.gz", np.linspace(0, 1, 256).reshape(16, 16, 1), np.eye(4))
+    raw = (tmp_path / "p.nii.gz").read_bytes()
+    assert raw[8] == 4  # gzip's flag of the fastest level
+    assert raw[4:8] == b"\0\0\0\0"  # no time: the same bytes each time
+    header = nibabel.Nifti1Header(gzip.decompress(raw)[:348])
+    assert float(header["scl_slope"]) == pytest.approx(1 / 255)
+    assert np.allclose(nibabel.load(tmp_path / "p.nii.gz").get_fdata().ravel(), np.linspace(0, 1, 256), atol=1e-6)
+
+
+def test_hash_of_a_folder_follows_its_files(tmp_path):
+    folder = Path(tmp_path / "d")
+    folder.mkdir()
+    (folder / "a").write_bytes(b"1")
+    first = sha256_of(folder)
+    (folder / "a").write_bytes(b"2")
+    assert sha256_of(folder) != first
