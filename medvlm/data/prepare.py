@@ -14,7 +14,7 @@ from medvlm.data.layouts import ScanOptions
 from medvlm.data.patients import learn_from_masks, link_masks, link_pictures, name_patients
 from medvlm.data.problems import DatasetError, Problem, render_problems, render_table
 from medvlm.data.sources import Source, find_sources, only_one_class, scan_sources, words
-from medvlm.data.splits import count_rows, fold_cases, split_cases
+from medvlm.data.splits import absent_strata, count_rows, fold_cases, split_cases
 
 MERGE = "merge"
 COUNT_COLUMNS = ("source", "class", "section", "cases", "patients", "masks")
@@ -89,10 +89,15 @@ def prepare(
     warnings = [f"{p.file}: {p.problem}" for p in problems if p.severity == "warning" and not p.case_id]
     written = []
     for suffix, sections in divide(cases, groups, fractions, folds, seed, section):
+        path = out.with_name(f"{out.stem}{suffix}.json") if suffix else out
+        problems += [
+            Problem("note", str(path), "", f"{part} holds no case of {stratum} (source:class)", "add patients of it")
+            for stratum, part in absent_strata(sections)
+        ]
         datalist = base | {"counts": count_rows(sections)} | sections
         if warnings:
             datalist["warnings"] = warnings
-        written.append((out.with_name(f"{out.stem}{suffix}.json") if suffix else out, datalist))
+        written.append((path, datalist))
     return _write(written, problems)
 
 

@@ -126,7 +126,7 @@ def assign_groups(cases: Sequence[dict], groups: Sequence[str], shares: Sequence
         lacking = {b: shares[b] * size for b in open_bins}
         for group in inside:
             fill = {b: total[b] / shares[b] for b in open_bins}
-            best = max(open_bins, key=lambda b: (round(lacking[b], 6), -round(fill[b], 6), -b))
+            best = max(open_bins, key=lambda b: (round(lacking[b], 6), -round(fill[b], 6), b))
             bins[group] = best
             lacking[best] -= len(members[group])
             total[best] += len(members[group])
@@ -162,6 +162,17 @@ def _represent_strata(bins: dict[str, int], members: dict[str, list[dict]], open
 
 def _shuffle_key(group: str, seed: int) -> str:
     return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+
+
+def absent_strata(sections: dict[str, list[dict]]) -> list[tuple[str, str]]:
+    """Find the source x class that stand in some but not all of the sections that hold cases.
+
+    Returns:
+        Pairs of ``source:class`` and section.
+    """
+    filled = {s: {stratum_of(c) for c in sections[s]} for s in SPLIT_SECTIONS if sections.get(s)}
+    everything = sorted(set().union(*filled.values()))
+    return [(stratum, section) for stratum in everything for section, inside in filled.items() if stratum not in inside]
 
 
 def _by_id(case: dict) -> str:

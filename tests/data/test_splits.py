@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from medvlm.data.splits import SPLIT_SECTIONS, count_rows, fold_cases, split_cases, stratum_of
+from medvlm.data.splits import SPLIT_SECTIONS, absent_strata, count_rows, fold_cases, split_cases, stratum_of
 
 
 def _cases(**counts: int) -> list[dict]:
@@ -110,6 +110,13 @@ def test_folds_must_be_a_number_above_one(folds):
 def test_more_folds_than_patients_are_refused():
     with pytest.raises(ValueError, match="3 folds need as many patients, there are 2"):
         fold_cases(_cases(a0=4), list("aabb"), 3)
+
+
+def test_a_stratum_too_small_for_every_section_is_named_and_tested_first():
+    cases = _cases(a1=20, b1=2)
+    sections = split_cases(cases, _groups(cases))
+    assert [c["source"] for c in sections["test"]].count("b") == 1
+    assert absent_strata(sections) == [("b:1", "validation")]
 
 
 def test_counts_are_by_source_class_and_section():
