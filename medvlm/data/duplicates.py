@@ -7,8 +7,8 @@ the head fails.
 Reference:
     pHash as in the ImageHash package (DCT of the reduced picture, median threshold), hash_size 16. The default
     distance of 36 of 256 bits was chosen on the 253 pictures of the Kaggle yes/no set: of its 31878 pairs, those
-    that show the same picture (looked at by eye, pairs of equal hashes aside) lie at 0..26 in the head crop or 0..46 as a whole, and no pair
-    of different pictures lies below 48 (head) or 54 (whole).
+    that show the same picture (looked at by eye, pairs of equal hashes aside) lie at 0..26 in the head crop or 0..46
+    as a whole, and no pair of different pictures lies below 48 (head) or 54 (whole).
 """
 
 from __future__ import annotations
