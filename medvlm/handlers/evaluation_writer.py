@@ -20,7 +20,6 @@ from tqdm import tqdm
 from medvlm.handlers.case_fields import case_fields
 from medvlm.handlers.case_pictures import CasePicture, take_picture
 from medvlm.handlers.checkpoint import save_text_atomically
-from medvlm.metrics.comparison import compare
 from medvlm.metrics.operating_point import choose_operating_point, load_operating_point, save_operating_point
 from medvlm.metrics.rows import score_case, write_rows
 from medvlm.metrics.summary import summarise
@@ -48,6 +47,7 @@ class EvaluationWriter:
         min_positives: fewest tumour cases on which a threshold may be chosen.
         threshold: probability above which a voxel belongs to a region.
         lesionwise: convention of the lesion-wise scores, or ``None`` to leave them out.
+        name: of this run, in the ablation.
         against: ``{name: cases.csv}`` of other runs on the same cases, for the ablation.
         cam: activation map drawn beside the worst cases, see :func:`take_picture`, or ``None``.
         network: what ``cam`` looks into.
@@ -67,6 +67,7 @@ class EvaluationWriter:
     min_positives: int = 10
     threshold: float = 0.5
     lesionwise: str | None = "gli"
+    name: str = "joint"
     against: dict[str, str] | None = None
     cam: Any = None
     network: Any = None
@@ -120,11 +121,12 @@ class EvaluationWriter:
                 features=features,
                 operating_point=point,
                 regions=list(self.regions),
+                others=self._others(),
+                name=self.name,
                 seed=self.seed,
                 n_boot=self.n_boot,
             ),
         }
-        evaluation["ablation"] = self._ablation(folder / "cases.csv")
         save_text_atomically(json.dumps(evaluation, indent=2, allow_nan=False) + "\n", folder / "evaluation.json")
         path = write_report(evaluation, self._rows, folder / "report.html", panels=self._panels(evaluation))
         engine.state.evaluation = evaluation
@@ -174,14 +176,12 @@ class EvaluationWriter:
             return None
         return point
 
-    def _ablation(self, cases: Path) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        for name, other in (self.against or {}).items():
-            if Path(other).is_file():
-                rows += compare(str(cases), str(other), names=["this run", name], seed=self.seed)
-            else:
-                logger.warning("no ablation against %s: %s does not exist", name, other)
-        return rows
+    def _others(self) -> dict[str, str] | None:
+        """The runs to compare with, those whose ``cases.csv`` exists."""
+        there = {name: path for name, path in (self.against or {}).items() if Path(path).is_file()}
+        for name in set(self.against or {}) - set(there):
+            logger.warning("no ablation against %s: %s does not exist", name, (self.against or {})[name])
+        return there or None
 
     def _panels(self, evaluation: dict[str, Any]) -> dict[str, bytes]:
         wanted = list(evaluation.get("worst") or [])
