@@ -18,9 +18,10 @@ def check_norm_fits(norm: tuple | str, channels: tuple[int, ...]) -> None:
     Raises:
         ValueError: if a GroupNorm's ``num_groups`` does not divide one of ``channels``.
     """
-    if isinstance(norm, str) or str(norm[0]).lower() != "group":
+    name, arguments = (norm, {}) if isinstance(norm, str) else norm
+    if str(name).lower() != "group":
         return
-    groups = dict(norm[1]).get("num_groups")
+    groups = dict(arguments).get("num_groups")
     bad = [c for c in channels if groups is None or c % groups]
     if bad:
         raise ValueError(
