@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from medvlm.visualize.numbers import Estimate, as_estimate, as_number, difference, rate, with_interval
+from medvlm.visualize.numbers import Estimate, as_estimate, difference, printable, rate, with_interval
 from medvlm.visualize.results import described
 from medvlm.visualize.style import BLUE, FAINT, MARKERS, SEQUENCE, VERMILLION, house_style, new_figure
 
 LABEL_WIDTH = 60  # characters
+LESS_IS_BETTER = ("ece", "hd95", "lw_hd95", "lw_fp", "lw_fn")
 
 
 def shorten(text: Any, width: int) -> str:
     """Cut the middle out of a long label; its start and end tell cases apart."""
-    text = " ".join(str(text).split())
+    text = " ".join(printable(text).split())
     if len(text) <= width:
         return text
     tail = (width - 1) // 2
@@ -28,28 +29,27 @@ def forest(
     title: str,
     x_label: str,
     reference: float | None = None,
-    write=rate,
-    limits=None,
+    write: Callable[[Any], str] = rate,
+    limits: tuple[float, float] | None = None,
+    colours: Sequence[str] | None = None,
 ) -> Figure | None:
     """Draw a labelled estimate a line, from top to bottom.
 
     Args:
-        lines: label and estimate; those without a value are left out.
+        lines: label and estimate; None is drawn when there is none or a value is absent.
         title: title of the figure.
         x_label: what is estimated, with its unit.
         reference: value of a vertical line, such as 0 for a difference.
         write: how the value is written at the right-hand side.
         limits: range of the axis; from the data when absent.
+        colours: one a line; blue when absent.
     """
-    lines = [(label, e) for label, e in lines if e.value is not None]
-    if not lines:
+    if not lines or any(estimate.value is None for _, estimate in lines):
         return None
     with house_style():
         figure, (axes,) = new_figure(8.4, 0.85 + 0.3 * len(lines))
         for index, (_, estimate) in enumerate(lines):
-            colour = BLUE
-            if reference is not None and estimate.has_interval:
-                colour = BLUE if estimate.low > reference else VERMILLION if estimate.high < reference else FAINT
+            colour = colours[index] if colours else BLUE
             if estimate.has_interval:
                 axes.plot([estimate.low, estimate.high], [index, index], color=colour, linewidth=1.6)
             axes.plot(estimate.value, index, "s", color=colour, markersize=5.5)
@@ -116,14 +116,28 @@ def source_forest(
 
 
 def ablation_forest(ablation: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Draw the paired differences between trained variants; an interval clear of zero is coloured."""
-    lines = []
+    """Draw the paired differences of rates between variants: blue is better, vermillion worse, grey undecided.
+
+    Differences in millimetres are left out: they share no axis with rates.
+    """
+    lines, colours = [], []
     for entry in ablation or ():
-        estimate = as_estimate({"value": entry.get("difference"), "ci": entry.get("ci")})
+        metric, estimate = str(entry.get("metric")), as_estimate({**entry, "value": entry.get("difference")})
+        if estimate.value is None or "_mm" in metric:
+            continue
         names = [shorten(entry.get(key), 20) for key in ("name", "against")]
-        lines.append((f"{described(str(entry.get('metric')))}: {names[0]} \N{MINUS SIGN} {names[1]}", estimate))
-    values = [abs(v) for _, e in lines for v in e if as_number(v) is not None]
+        less = metric.startswith(LESS_IS_BETTER)
+        label = f"{described(metric)}{' (less is better)' if less else ''}: {names[0]} \N{MINUS SIGN} {names[1]}"
+        lines.append((label, estimate))
+        decided = estimate.has_interval and (estimate.low > 0 or estimate.high < 0)
+        colours.append(FAINT if not decided else BLUE if (estimate.value > 0) != less else VERMILLION)
+    reach = 1.15 * max((abs(v) for _, e in lines for v in e if v is not None), default=0)
     return forest(
-        lines, "Differences between variants", "Difference, paired bootstrap 95% CI", 0.0, difference,
-        limits=(-1.15 * max(values), 1.15 * max(values)) if values and max(values) > 0 else None,
-    )  # fmt: skip
+        lines,
+        "Differences between variants",
+        "Difference, paired bootstrap 95% CI",
+        reference=0.0,
+        write=difference,
+        limits=(-reach, reach) if reach > 0 else None,
+        colours=colours,
+    )

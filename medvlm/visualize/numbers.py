@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 MISSING = "not available"
@@ -75,7 +76,7 @@ def quantity(value: Any, digits: int = 3) -> str:
     return _signed(f"{number:.{min(decimals, 4)}f}")
 
 
-def with_interval(entry: Any, write=rate) -> str:
+def with_interval(entry: Any, write: Callable[[Any], str] = rate) -> str:
     """Write ``0.87 (0.83–0.91)``; an interval that reaches below zero is written with "to"."""
     estimate = as_estimate(entry)
     if estimate.value is None:
@@ -112,7 +113,7 @@ def plural(number: Any, noun: str) -> str:
 def setting(value: Any) -> str:
     """Write a number that somebody chose, as they chose it: ``0.5``, not ``0.500``."""
     number = as_number(value)
-    return MISSING if number is None else _signed(f"{number:.6g}")
+    return MISSING if number is None else _signed(f"{number:.3g}")
 
 
 def difference(value: Any) -> str:
@@ -122,3 +123,11 @@ def difference(value: Any) -> str:
         return MISSING
     sign = "\N{MINUS SIGN}" if number < 0 else "+"
     return f"{sign}{abs(number):.3f}" if abs(number) >= 0.0005 else "0.000"
+
+
+def printable(value: Any) -> str:
+    """Text without control characters and lone surrogates, which neither a page nor a figure can hold."""
+    text = "".join(
+        c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\N{REPLACEMENT CHARACTER}" for c in str(value)
+    )
+    return text.encode("utf-8", "replace").decode("utf-8")

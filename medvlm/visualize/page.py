@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medvlm.visualize.numbers import as_number
+from medvlm.visualize.numbers import as_number, printable
 from medvlm.visualize.style import to_inline_svg
 
 
@@ -30,7 +30,7 @@ class Spanning(NamedTuple):
 
 def html(value: Any) -> Markup:
     """Escape text for use between tags and inside quoted attributes; ``Markup`` passes as it is."""
-    return value if isinstance(value, Markup) else Markup(escape(str(value), quote=True))
+    return value if isinstance(value, Markup) else Markup(escape(printable(value), quote=True))
 
 
 def join(parts: Sequence[Any]) -> Markup:
@@ -222,13 +222,13 @@ pre { background: var(--panel); padding: 0.7rem 0.9rem; border-radius: 6px; over
 .facts dt { color: var(--quiet); flex: 0 0 8.5rem; }
 .facts dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 .scroll { overflow-x: auto; margin: 0.9rem 0 1.4rem; }
-table { border-collapse: collapse; font-size: 0.86rem; font-variant-numeric: tabular-nums; min-width: 50%;
+table { border-collapse: collapse; font-size: 0.83rem; font-variant-numeric: tabular-nums; min-width: 50%;
   border-top: 1.5px solid var(--ink); border-bottom: 1.5px solid var(--ink); }
 caption { text-align: left; color: var(--quiet); padding-bottom: 0.45rem; }
 th, td { padding: 0.32rem 0.6rem; text-align: left; vertical-align: baseline; }
 tbody td { white-space: nowrap; }
 thead th { border-bottom: 1px solid var(--ink); font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 4rem; max-width: 20rem; }
+tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 6.5rem; max-width: 20rem; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
 .number { text-align: right; }
 table button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer;
@@ -243,7 +243,7 @@ figure { margin: 1rem 0; min-width: 0; }
 figcaption { font-size: 0.85rem; color: var(--quiet); max-width: 46rem; overflow-wrap: anywhere; }
 .gallery { display: flex; flex-wrap: wrap; gap: 0.4rem 1.4rem; align-items: flex-start; }
 .gallery figure { flex: 0 1 auto; max-width: 100%; }
-.gallery figcaption { max-width: 24rem; }
+.gallery figcaption { max-width: 20rem; }
 figure svg { display: block; max-width: 100%; height: auto; overflow: visible; }
 figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figure.case { margin: 1.3rem 0; }

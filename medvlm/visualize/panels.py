@@ -23,6 +23,7 @@ from medvlm.visualize.style import blank_figure, house_style, to_png
 
 TRUTH = "#35d07f"  # lighter than the palette of white pages, for grey images
 REGION_COLOURS = ("#f0e442", "#56b4e9", "#ff7f4d", "#cc79a7")
+KEYS = {"Truth": "truth", "Prediction": "pred", "Class activation": "cam", "Uncertainty": "uncertainty"}
 HEAT, DOUBT = "inferno", "viridis"
 TILE_INCHES, LONE_TILE_INCHES, GAP_INCHES = 2.35, 3.6, 0.06
 
@@ -161,13 +162,15 @@ def draw_case(
 ) -> Figure:
     """Draw what ``case_panel`` renders; the arguments are its own."""
     volume, spacing = as_volume(image, "image"), _spacing(spacing)
-    masks = {n: as_regions(m, n, volume.shape) for n, m in (("Truth", truth), ("Prediction", pred)) if m is not None}
+    masks = {
+        n: as_regions(m, KEYS[n], volume.shape) for n, m in (("Truth", truth), ("Prediction", pred)) if m is not None
+    }
     given = (("Class activation", cam), ("Uncertainty", uncertainty))
-    heats = {n: as_volume(m, n.lower()) for n, m in given if m is not None}
+    heats = {n: as_volume(m, KEYS[n]) for n, m in given if m is not None}
     for name, heat in heats.items():
         if heat.shape != volume.shape:
             raise ValueError(
-                f"{name.lower()} must be {volume.shape} like the image, got {heat.shape}; resample it first."
+                f"{KEYS[name]} must be {volume.shape} like the image, got {heat.shape}; resample it first."
             )
     index = informative_slice(volume, *masks.values(), *heats.values()) if slice_index is None else int(slice_index)
     if not 0 <= index < volume.shape[2]:

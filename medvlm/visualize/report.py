@@ -91,6 +91,6 @@ def write_report(
     out = Path(out)
     if out.is_dir() or not out.suffix:
         out = out / "report.html"
-    written = write_atomically(out, text.encode("utf-8", "backslashreplace"))
+    written = write_atomically(out, text.encode("utf-8"))
     logger.info("Report: %s (%.1f MB)", written, written.stat().st_size / 1e6)
     return written

@@ -37,8 +37,8 @@ def _class_reading(sources: Mapping[str, Any]) -> list[str]:
         both += healthy > 0 and tumours > 0
         if (healthy > 0) != (tumours > 0):
             said.append(
-                f"{source} holds only {'tumours' if tumours else 'cases without a tumour'}: there, to know the source is "
-                "to know the answer, and its cases raise a pooled score without showing anything about tumours."
+                f"{source} holds only {'tumours' if tumours else 'cases without a tumour'}: there, to know the source "
+                "is to know the answer, and its cases raise a pooled score without showing anything about tumours."
             )
     if both > 1 and not said:
         said.append("Every source whose classes are known holds both.")
@@ -125,7 +125,7 @@ def ablation(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Marku
         drawing(
             figures.ablation_forest(entries),
             "ablation",
-            "Above zero the variant is better, for scores of which more is better; grey: the interval includes zero.",
+            "Blue: the variant is better; orange: worse; grey: the interval includes zero. Rates only.",
             "No difference can be drawn.",
         ),
     )

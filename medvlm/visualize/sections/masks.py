@@ -30,7 +30,10 @@ def _empty_truth(name: str, scores: Mapping[str, Any]) -> str | None:
     empty, with_tumour = part(scores, "empty_truth"), scores.get("dice_with_tumour")
     if not as_number(empty.get("n")):
         return None
-    words = f"{name} is truly empty in {plural(empty['n'], 'case')}; {count(empty.get('false_alarms'))} got a mask."
+    alarms = as_number(empty.get("false_alarms"))
+    words = (
+        f"{name} is truly empty in {plural(empty['n'], 'case')}; {'none' if alarms == 0 else count(alarms)} got a mask."
+    )
     if as_estimate(with_tumour).value is not None:
         n = part(scores, "dice_with_tumour").get("n")
         words += f" Dice over the {plural(n, 'case')} that have any: {with_interval(with_tumour)}."
@@ -95,6 +98,7 @@ def segmentation(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> M
         if lines
         else paragraph("No score by source is available.", "absent"),
         bullets(silent) if silent else None,
+        bullets(empties) if empties else None,
         drawing(
             forest, "masks by source", f"{main} by source, mean and 95% CI.", "No forest plot: no score by source."
         ),
@@ -105,5 +109,4 @@ def segmentation(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> M
             "No row holds a Dice.",
         ),
         gallery(drawn),
-        bullets(empties) if empties else None,
     )

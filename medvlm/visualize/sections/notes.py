@@ -19,7 +19,7 @@ def reading(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup
         "that sensitivity and specificity stay as they are.",
         "The majority answer is what always giving the commoner class would score; a metric near it shows nothing "
         "learnt.",
-        "A case without a mask is one whose mask is unknown, not one without a tumour; it takes no part in mask scores.",
+        "A case without a mask is one whose mask is unknown, not one without a tumour; mask scores leave it out.",
     ]
     if has_masks:
         notes.append(
@@ -31,7 +31,8 @@ def reading(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup
         )
     notes.append(
         "Pictures show one axial slice, the one with most truth and prediction, front on top and, where the file gives "
-        "its orientation, the patient's left on the right. A class activation shows where the class head looked, not why."
+        "its orientation, the patient's left on the right. A class activation shows where the class head looked, not "
+        "why."
     )
     notes.append("Research software: not a medical device, not for decisions about patients.")
     return section("reading", "How to read this, and its limits", bullets(notes))

@@ -55,15 +55,15 @@ def summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup
     for name in region_names(evaluation, ())[:1]:
         dice = part(regions, name, "dice")
         shown.append((f"Dice, {name}", with_interval(dice), f"mean of {plural(dice.get('n'), 'case')}, 95% CI"))
-    for metric in ("sensitivity", "specificity", "roc_auc"):
+    counts = {key: as_number(value) or 0 for key, value in part(overall, "confusion").items()}
+    basis = {
+        "sensitivity": f"{plural(counts.get('tp', 0) + counts.get('fn', 0), 'case')} with a tumour",
+        "specificity": f"{plural(counts.get('tn', 0) + counts.get('fp', 0), 'case')} without one",
+        "roc_auc": plural(overall.get("n"), "case"),
+    }
+    for metric, words in basis.items():
         if metric in part(overall, "metrics"):
-            shown.append(
-                (
-                    RATES[metric],
-                    with_interval(part(overall, "metrics")[metric]),
-                    f"{plural(overall.get('n'), 'case')}, 95% CI",
-                )
-            )
+            shown.append((RATES[metric], with_interval(part(overall, "metrics")[metric]), f"{words}, 95% CI"))
     said = [*_found(overall), _against_majority(overall)]
     point = part(evaluation, "operating_point")
     if point.get("chosen_on") and point.get("chosen_on") == evaluation.get("section"):
