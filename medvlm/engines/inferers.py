@@ -181,7 +181,7 @@ class VolumeInferer(Inferer):
 
     def __init__(
         self,
-        divisor: int = 16,
+        divisor: int = 32,
         limit: Sequence[int] = (256, 256, 256),
         overlap: float = 0.25,
         features: bool = False,

@@ -118,7 +118,7 @@ def test_a_network_that_returns_a_tensor_has_a_mask():
 def test_volume_is_padded_computed_once_and_cropped_back():
     network = Brightness()
     image = torch.rand(1, 2, 17, 30, 5)
-    out = VolumeInferer(features=True)(image, network)
+    out = VolumeInferer(divisor=16, limit=(32, 32, 32), features=True)(image, network)
     assert network.shapes == [(1, 2, 32, 32, 16)]
     assert torch.equal(out["mask"], image[:, :1]) and out["tumour"].shape == (1, 2) and out["features"].shape == (1, 2)
 
