@@ -72,7 +72,10 @@ def _report(result: Any) -> int:
     if isinstance(result, (list, tuple)):
         for row in result:
             print(row)
-    elif not isinstance(result, dict):
+    elif isinstance(result, dict):
+        for key, value in result.items():
+            print(f"{key}: {value}")
+    else:
         print(result)
     return int(getattr(result, "status", 0))
 
@@ -113,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except _EXPECTED as error:
         if os.environ.get("MEDVLM_DEBUG"):
             raise

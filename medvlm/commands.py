@@ -17,7 +17,7 @@ from typing import Any
 __all__ = ["COMMANDS", "command", "signature_of", "text_parameters"]
 
 COMMANDS = {
-    "phantom": "medvlm.data.phantoms.writing:write_phantoms",
+    "phantom": "medvlm.data.phantoms.dataset:write_phantoms",
     "prepare": "medvlm.data.prepare:prepare",
     "doctor": "medvlm.data.doctor:doctor",
     "train": "medvlm.bundle.curriculum:train",
@@ -33,7 +33,7 @@ COMMANDS = {
 """Name of the command -> ``module:function``, the module that defines the function."""
 
 _PACKAGE = Path(__file__).parent
-_TEXT_ANNOTATIONS = {"str", "str | None", "Path", "str | Path", "Path | str", "str | Path | None", "Path | None"}
+_TEXT = {"str", "Path", "os.PathLike[str]", "os.PathLike", "PathLike", "None"}
 
 
 class _Unknown:
@@ -99,17 +99,17 @@ def command(name: str) -> Callable[..., Any]:
     signature, docstring = signature_of(target)
     many = next((p for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
     loose = next((p for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+    positional = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
 
     def run(*args: Any, **kwargs: Any) -> Any:
         module, _, function = target.partition(":")
         bound = signature.bind(*args, **kwargs)
         call = getattr(importlib.import_module(module), function)
-        given = {key: value for key, value in bound.arguments.items() if not isinstance(value, _Unknown)}
-        flat = given.pop(many.name, {}) if many else {}
-        rest = given.pop(loose.name, ()) if loose else ()
-        if rest:
-            return call(*bound.args, **bound.kwargs)
-        return call(**given, **flat)
+        known = {key: value for key, value in bound.arguments.items() if not isinstance(value, _Unknown)}
+        overrides = known.pop(many.name, {}) if many else {}
+        row = known.pop(loose.name, ()) if loose else ()
+        before = [known.pop(name) for name in positional if name in known] if row else []
+        return call(*before, *row, **known, **overrides)
 
     run.__name__ = run.__qualname__ = name
     run.__doc__ = docstring
@@ -119,4 +119,8 @@ def command(name: str) -> Callable[..., Any]:
 
 def text_parameters(signature: inspect.Signature) -> list[str]:
     """Name the parameters whose value is text even where it looks like a number, such as a folder ``2020``."""
-    return [p.name for p in signature.parameters.values() if p.annotation in _TEXT_ANNOTATIONS]
+    return [
+        p.name
+        for p in signature.parameters.values()
+        if isinstance(p.annotation, str) and set(p.annotation.replace(" ", "").split("|")) <= _TEXT
+    ]

@@ -111,17 +111,24 @@ class LoadedBundle:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network with its weights, in evaluation mode, on `device`."""
+        """``network_def`` of the config with its weights, in evaluation mode, on `device`."""
         if self._with_weights and not self.checkpoint.is_file():
             raise FileNotFoundError(
                 f"{self.name} has no weights at {self.checkpoint}. Train them (python -m medvlm train {self.name} "
                 "--dataset_dir DIR), put a released bundle in their place, or load with weights=False."
             )
-        definition = "network" if "network" in self.parser else "network_def"
-        network = self.parser.get_parsed_content(definition)
+        network = self.parser.get_parsed_content("network_def")
         if self._with_weights:
             load_weights(network, self.checkpoint, self.device)
         return network.to(self.device).eval()
+
+    @cached_property
+    def runtime(self) -> Callable:
+        """What the inferer calls: ``network`` of the config, which may be another back end around the same weights."""
+        module = self.network  # loads the weights into the object that the config's `network` refers to
+        if not self._with_weights or "network" not in self.parser:
+            return module
+        return self.parser.get_parsed_content("network")
 
     @cached_property
     def preprocessing(self) -> Callable:
@@ -160,7 +167,7 @@ class LoadedBundle:
             return self.predict(case)
         batch = list_data_collate([self.preprocessing(dict(case))])
         with torch.inference_mode():
-            batch["pred"] = self.inferer(batch["image"].to(self.device), self.network)
+            batch["pred"] = self.inferer(batch["image"].to(self.device), self.runtime)
         return self.postprocessing(decollate_batch(batch)[0])
 
     def predict(self, path: str | Path, **reading: Any) -> dict[str, Any]:

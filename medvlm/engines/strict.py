@@ -57,7 +57,9 @@ def _tracking_ids() -> set[str]:
 
 PROPERTY_IDS = _property_ids()
 STANDARD_IDS = (
-    {"initialize", "run", "finalize", "imports", "displayable_configs"}  # the last is read by MONAI Label
+    {"initialize", "run", "finalize", "imports"}
+    | {"displayable_configs"}  # read by MONAI Label
+    | {"checkpoint"}  # read by medvlm.bundle.loading
     | {name.split("::")[0] for name in PROPERTY_IDS}
     | _tracking_ids()
 )
