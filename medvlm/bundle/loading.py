@@ -14,9 +14,10 @@ from monai.data import decollate_batch, list_data_collate
 from torch import nn
 
 from medvlm.bundle.locate import find_bundle
-from medvlm.bundle.weights import load_weights, sha256_of
 from medvlm.engines.inputs import find_cases
 from medvlm.engines.strict import ConfigError, OwnFiles, find_problems
+from medvlm.handlers.case_files import sha256_of
+from medvlm.networks.checkpoint import load_weights
 
 __all__ = ["LoadedBundle", "load"]
 
@@ -119,7 +120,7 @@ class LoadedBundle:
             )
         network = self.parser.get_parsed_content("network_def")
         if self._with_weights:
-            load_weights(network, self.checkpoint, self.device)
+            load_weights(network, self.checkpoint)
         return network.to(self.device).eval()
 
     @cached_property

@@ -74,15 +74,15 @@ def test_weights_that_do_not_fit_name_the_keys(toy):
     torch.save(
         {"renamed" if name == key else name: value for name, value in state.items()}, toy / "models" / "model.pt"
     )
-    with pytest.raises(ValueError, match="does not fit the network") as caught:
+    with pytest.raises(ValueError, match="does not fit MaskNet") as caught:
         medvlm.load(toy).network  # noqa: B018
-    assert f"{key} is missing" in str(caught.value) and "renamed is not in the network" in str(caught.value)
+    assert f"1 missing: {key}" in str(caught.value) and "1 unexpected: renamed" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
 def test_broken_weights_are_refused(toy, content):
     (toy / "models" / "model.pt").write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read as weights"):
+    with pytest.raises(ValueError, match="is not a readable file of weights"):
         medvlm.load(toy).network  # noqa: B018
 
 
