@@ -236,6 +236,7 @@ table button { font: inherit; color: inherit; background: none; border: 0; paddi
 table button::after { content: " \\2195"; color: var(--faint); }
 th[aria-sort=ascending] button::after { content: " \\2191"; color: var(--blue); }
 th[aria-sort=descending] button::after { content: " \\2193"; color: var(--blue); }
+.sortable tbody th { min-width: 9rem; }
 .sortable thead th { position: sticky; top: 0; background: var(--paper); }
 .tall { max-height: 40rem; overflow: auto; border-bottom: 1px solid var(--rule); }
 .tall .scroll { overflow: visible; margin: 0; }
@@ -249,9 +250,11 @@ figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figure.case { margin: 1.3rem 0; }
 figure.case figcaption { color: var(--ink); margin-bottom: 0.3rem; max-width: none; }
 figure.case img { max-width: 100%; height: auto; display: block; border-radius: 4px; background: #fff; }
-@media (max-width: 40rem) { .facts div { flex-direction: column; gap: 0; } .facts dt { flex: none; } }
+@media (max-width: 40rem) { .facts div { flex-direction: column; gap: 0; } .facts dt { flex: none; }
+  figure { overflow-x: auto; } figure svg { max-width: none; } }
 @media print { body { max-width: none; padding: 0; font-size: 10.5pt; } nav { display: none; }
   h2, h3, caption { break-after: avoid; } figure, tr, .card, .cards { break-inside: avoid; }
+  .gallery { flex-wrap: nowrap; } .gallery figure { flex: 0 1 auto; }
   .scroll, .tall { overflow: visible; max-height: none; } table button::after { content: ""; }
   .sortable { font-size: 7pt; } th, td { padding: 0.2rem 0.4rem; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }

@@ -128,7 +128,7 @@ def _tiles(count: int, tall: float, title: str, footer: str, bars: bool) -> tupl
     wide = TILE_INCHES if count > 1 else LONE_TILE_INCHES
     high = wide * tall
     width = count * wide + (count + 1) * GAP_INCHES
-    footer = "\n".join(textwrap.fill(line, int(width * 12.5)) for line in footer.splitlines())
+    footer = "\n".join(textwrap.fill(line, int(width * 14)) for line in footer.splitlines())
     below = GAP_INCHES + (0.32 if bars else 0) + (0.08 + 0.15 * len(footer.splitlines()) if footer else 0)
     above = 0.22 + (0.24 if title else 0)
     height = above + high + below

@@ -53,8 +53,8 @@ def _caption(case: str, row: Mapping[str, Any] | None, regions: Sequence[str]) -
             words.append(html(f"Dice {name} {rate(row[f'dice_{name}'])}"))
     true, predicted = (as_number(row.get(f"{k}_volume_ml_{regions[0]}")) if regions else None for k in ("true", "pred"))
     if predicted is not None:
-        beside = f" of {quantity(true)} mL true" if true is not None else " mL, truth unknown"
-        words.append(html(f"{regions[0]} {quantity(predicted)}{beside}"))
+        beside = f"true {quantity(true)} mL" if true is not None else "truth unknown"
+        words.append(html(f"{regions[0]} volume {quantity(predicted)} mL ({beside})"))
     return Markup(" \N{MIDDLE DOT} ".join(words))
 
 

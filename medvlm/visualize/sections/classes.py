@@ -11,6 +11,7 @@ from medvlm.visualize.page import Markup, Spanning, drawing, gallery, paragraph,
 from medvlm.visualize.results import PREVALENCES, RATES, Panels, Rows, described, operating_point_words, part, stated
 
 METHODS = {"wilson": "Wilson", "delong": "DeLong"}
+BY_SOURCE = ("sensitivity", "specificity", "balanced_accuracy", "mcc", "roc_auc", "pr_auc")
 
 
 def _rate_lines(overall: Mapping[str, Any]) -> list[list[Any]]:
@@ -31,37 +32,64 @@ def _rate_lines(overall: Mapping[str, Any]) -> list[list[Any]]:
     return lines
 
 
-def classification(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
-    """Scores of the tumour verdict beside the majority's, overall and per source, with curves."""
-    overall = part(evaluation, "classification", "overall")
-    title = "Classification"
-    if not part(overall, "metrics"):
-        reason = stated(overall.get("note"), "the class head is off, or no case of this section has a known class")
-        return section("classification", title, paragraph(f"No classification was scored: {reason}.", "absent"))
-    metrics = part(overall, "metrics")
+def _source_table(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> Markup:
     by_source = part(evaluation, "classification", "per_source")
-    columns = [
-        n for n in ("sensitivity", "specificity", "balanced_accuracy", "mcc", "roc_auc", "pr_auc") if n in metrics
-    ]
+    columns = [name for name in BY_SOURCE if name in metrics]
     lines = []
     for source in sorted(by_source):
         entry = part(by_source, source)
         found = part(entry, "metrics") or part(entry, "rates")
-        cells = [with_interval(found[n]) if n in found else "" for n in columns]
+        cells = [with_interval(found[name]) if name in found else "" for name in columns]
         if not found:
             cells = [Spanning(stated(entry.get("note"), "not available"), len(columns))]
         elif entry.get("note"):
             source = f"{source} ({entry['note']})"
-        lines.append(
-            [source, count(entry.get("n")), count(entry["n_positive"]) if "n_positive" in entry else "", *cells]
-        )
-    prevalences = [
+        positive = count(entry["n_positive"]) if "n_positive" in entry else ""
+        lines.append([source, count(entry.get("n")), positive, *cells])
+    if not lines:
+        return paragraph("No score by source is available.", "absent")
+    return table(["Source", "n", "Tumours", *[RATES[name] for name in columns]], lines, "By source")
+
+
+def _curves(overall: Mapping[str, Any]) -> Markup:
+    roc = "Sensitivity against 1 \N{MINUS SIGN} specificity at every threshold."
+    recall = "Precision against recall; the dashed line is the prevalence."
+    return gallery(
+        [
+            drawing(figures.roc_curve(overall), "roc", roc, "No ROC curve is available."),
+            drawing(figures.precision_recall_curve(overall), "pr", recall, "No precision-recall curve is available."),
+            drawing(
+                figures.confusion_matrix(overall),
+                "confusion",
+                "Verdicts at the operating point.",
+                "No confusion matrix is available.",
+            ),
+        ]
+    )
+
+
+def _prevalence_table(metrics: Mapping[str, Any]) -> Markup | None:
+    lines = [
         [f"{p}%", with_interval(metrics.get(f"ppv_at_{p}")), with_interval(metrics.get(f"npv_at_{p}"))]
         for p in PREVALENCES
         if f"ppv_at_{p}" in metrics or f"npv_at_{p}" in metrics
     ]
-    chosen = {name: RATES[name] for name in ("sensitivity", "specificity", "roc_auc")}
+    caption = "Predictive values at prevalences other than this section's"
+    return table(["Prevalence", "PPV (95% CI)", "NPV (95% CI)"], lines, caption) if lines else None
+
+
+def classification(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
+    """Scores of the tumour verdict beside the majority's, overall and per source, with curves."""
+    overall = part(evaluation, "classification", "overall")
+    metrics = part(overall, "metrics")
+    title = "Classification"
+    if not metrics:
+        reason = stated(overall.get("note"), "the class head is off, or no case of this section has a known class")
+        return section("classification", title, paragraph(f"No classification was scored: {reason}.", "absent"))
+    by_source = part(evaluation, "classification", "per_source")
     scores = {s: part(by_source, s, "metrics") or part(by_source, s, "rates") for s in by_source}
+    drawn = {name: RATES[name] for name in ("sensitivity", "specificity", "roc_auc")}
+    header = ["Metric", "Value (95% CI)", "Majority answer", "Interval by"]
     return section(
         "classification",
         title,
@@ -70,46 +98,12 @@ def classification(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) ->
             f"{count(overall.get('n_positive'))} with a tumour. Verdicts at the operating point: "
             f"{operating_point_words(evaluation)}."
         ),
-        table(
-            ["Metric", "Value (95% CI)", "Majority answer", "Interval by"],
-            _rate_lines(overall),
-            "All sources",
-            words=(0, 3),
-        ),
-        table(
-            ["Prevalence", "PPV (95% CI)", "NPV (95% CI)"],
-            prevalences,
-            "Predictive values where tumours are rarer than here",
-        )
-        if prevalences
-        else None,
-        gallery(
-            [
-                drawing(
-                    figures.roc_curve(overall),
-                    "roc",
-                    "Sensitivity against 1 \N{MINUS SIGN} specificity at every threshold.",
-                    "No ROC curve is available.",
-                ),
-                drawing(
-                    figures.precision_recall_curve(overall),
-                    "pr",
-                    "Precision against recall; the dashed line is the prevalence.",
-                    "No precision-recall curve is available.",
-                ),
-                drawing(
-                    figures.confusion_matrix(overall),
-                    "confusion",
-                    "Verdicts at the operating point.",
-                    "No confusion matrix is available.",
-                ),
-            ]
-        ),
-        table(["Source", "n", "Tumours", *[RATES[n] for n in columns]], lines, "By source")
-        if lines
-        else paragraph("No score by source is available.", "absent"),
+        table(header, _rate_lines(overall), "All sources", words=(0, 3)),
+        _prevalence_table(metrics),
+        _curves(overall),
+        _source_table(evaluation, metrics),
         drawing(
-            figures.source_forest(scores, chosen, "Classification by source", "Value, 95% CI", metrics),
+            figures.source_forest(scores, drawn, "Classification by source", "Value, 95% CI", metrics),
             "classes by source",
             "Each source on its own; a source of one class has no ROC-AUC.",
             "No forest plot: no score by source.",
