@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, features
 
 from medvlm.visualize.numbers import as_number, printable
 from medvlm.visualize.style import to_inline_svg
@@ -152,10 +152,12 @@ def data_address(picture: bytes, quality: int = 88) -> str:
         image = Image.open(io.BytesIO(picture))
         kind = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}[image.format]
         small = io.BytesIO()
-        image.convert("RGB").save(small, "WEBP", quality=quality, method=4)
+        pixels = image.convert("RGB")
+        if features.check("webp"):
+            pixels.save(small, "WEBP", quality=quality, method=4)
     except (OSError, KeyError) as error:
         raise ValueError(f"a picture must be PNG, JPEG or WebP bytes, got {picture[:12]!r}... ({error}).") from error
-    data, kind = (small.getvalue(), "image/webp") if small.tell() < len(picture) else (picture, kind)
+    data, kind = (small.getvalue(), "image/webp") if 0 < small.tell() < len(picture) else (picture, kind)
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 

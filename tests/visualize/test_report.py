@@ -281,6 +281,11 @@ def test_pictures_keep_their_size(png):
     assert picture.size == (90, 40) and kind.startswith("data:image/")
 
 
+def test_without_webp_the_picture_is_embedded_as_it_is(monkeypatch, png):
+    monkeypatch.setattr("medvlm.visualize.page.features.check", lambda name: False)
+    assert data_address(png) == "data:image/png;base64," + base64.b64encode(png).decode()
+
+
 def test_a_folder_gets_report_html_and_writing_twice_changes_nothing(tmp_path, evaluation, rows):
     first = write_report(evaluation, rows, tmp_path / "new folder", sections=SECTIONS[:2])
     assert first == tmp_path / "new folder" / "report.html"
