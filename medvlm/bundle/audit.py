@@ -14,8 +14,8 @@ from monai.bundle import ConfigParser
 
 from medvlm.bundle.locate import find_bundle
 from medvlm.bundle.report import Report
+from medvlm.engines.config_problems import STANDARD_IDS, OwnFiles, find_problems, is_read
 from medvlm.engines.expressions import parse_expression
-from medvlm.engines.strict import STANDARD_IDS, OwnFiles, find_problems, is_read
 from medvlm.engines.targets import walk
 
 __all__ = ["audit", "config_files", "personal_paths", "runs_of"]

@@ -14,8 +14,9 @@ from monai.data import decollate_batch, list_data_collate
 from torch import nn
 
 from medvlm.bundle.locate import find_bundle
+from medvlm.engines.config_problems import OwnFiles, find_problems
 from medvlm.engines.inputs import find_cases
-from medvlm.engines.strict import ConfigError, OwnFiles, find_problems
+from medvlm.engines.strict import ConfigError
 from medvlm.handlers.case_files import sha256_of
 from medvlm.networks.checkpoint import load_weights
 

@@ -1,10 +1,10 @@
 """Refuse a config that holds a misspelt name, before anything of it is built.
 
 MONAI merges overrides into a bundle's config without asking whether anything reads them, so
-``--epochz 3`` trains with the default number of epochs. A bundle of this library has
-``$import medvlm.engines.strict as strict`` among its ``imports`` and ``$strict.check()`` as the first entry of
-``initialize``; then the stock ``python -m monai.bundle run`` checks it too, and so does everything else that
-initialises a workflow. (``$import a.b`` without ``as`` defines no usable name in MONAI's expressions.)
+``--epochz 3`` trains with the default number of epochs. A bundle of this library calls :func:`check` in the first
+entry of ``initialize`` (``$import medvlm.engines.strict as strict`` and ``$strict.check()``, or ``$import medvlm``
+and ``$import medvlm.engines.strict`` and the full name); then the stock ``python -m monai.bundle run`` checks it too,
+and so does everything else that initialises a workflow.
 """
 
 from __future__ import annotations
@@ -18,23 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.bundle.scripts import create_workflow
-from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
-from monai.utils import BundlePropertyConfig
 
-from medvlm.engines.expressions import expression_problems
-from medvlm.engines.targets import target_problems, walk
-from medvlm.spelling import close_names, did_you_mean
+from medvlm.engines.config_problems import OwnFiles, find_problems, idle_overrides, references
+from medvlm.spelling import did_you_mean
 
-__all__ = ["ConfigError", "OwnFiles", "StrictWorkflow", "check", "find_problems", "is_read", "references"]
+__all__ = ["ConfigError", "StrictWorkflow", "check"]
 
 logger = logging.getLogger(__name__)
 
-SECTIONS = ("train", "validate")  # the dictionaries that MONAI's bundle specification defines
-NOT_CONFIGS = ("metadata.json",)
-TYPO = 0.8  # a key this near to one that is read is taken for a slip of it
 _WORKFLOW_ARGUMENTS = {
     "config_file", "meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "workflow_type",
     "workflow_name", "properties_path", "args_file",
@@ -43,174 +36,6 @@ _WORKFLOW_ARGUMENTS = {
 
 class ConfigError(ValueError):
     """A config names something that does not exist. The text lists every problem found."""
-
-
-def _property_ids() -> set[str]:
-    tables = (TrainProperties, InferProperties, MetaProperties)
-    return {ReferenceResolver.normalize_id(p[BundlePropertyConfig.ID]) for table in tables for p in table.values()}
-
-
-def _tracking_ids() -> set[str]:
-    """The keys that ``--tracking mlflow`` puts into a config."""
-    return {key for settings in DEFAULT_EXP_MGMT_SETTINGS.values() for key in settings["configs"]} | {"output_dir"}
-
-
-PROPERTY_IDS = _property_ids()
-STANDARD_IDS = (
-    {"initialize", "run", "finalize", "imports"}
-    | {"displayable_configs"}  # read by MONAI Label
-    | {"checkpoint"}  # read by medvlm.bundle.loading
-    | {name.split("::")[0] for name in PROPERTY_IDS}
-    | _tracking_ids()
-)
-
-
-def references(config: Any) -> set[str]:
-    """Return every id that a config refers to: ``@id`` in values and expressions, ``%id`` macros of the same file."""
-    found: set[str] = set()
-    for _, value in walk(config):
-        if isinstance(value, str):
-            found |= {name for name in ReferenceResolver.match_refs_pattern(value) if name}
-            if value.startswith("%"):
-                found.add(ConfigParser.split_path_id(value[1:])[1])
-    return found
-
-
-def is_read(name: str, refs: Iterable[str]) -> bool:
-    """Tell whether an id, or something inside it, is among the references."""
-    return any(ref == name or ref.startswith(f"{name}::") for ref in refs)
-
-
-@dataclass
-class OwnFiles:
-    """What the config files of a bundle's own ``configs`` folder hold.
-
-    Attributes:
-        ids: every id that some file sets, nested ones joined with ``::``.
-        refs: every id that some file refers to.
-        files: the names of the files that set a top-level key.
-    """
-
-    ids: set[str] = field(default_factory=set)
-    refs: set[str] = field(default_factory=set)
-    files: dict[str, list[str]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, folder: str | os.PathLike[str] | None) -> OwnFiles:
-        """Read the JSON and YAML files of a folder; a folder that is missing holds nothing."""
-        own = cls()
-        if folder is None or not Path(folder).is_dir():
-            return own
-        for path in sorted(Path(folder).iterdir()):
-            if path.suffix in (".json", ".yaml", ".yml") and path.name not in NOT_CONFIGS:
-                own._add(path.name, ConfigParser.load_config_file(path))
-        return own
-
-    def _add(self, file: str, config: Any) -> None:
-        if not isinstance(config, dict):
-            return
-        self.refs |= references(config)
-        for key, value in config.items():
-            name = ReferenceResolver.normalize_id(key.removeprefix("+"))
-            self.files.setdefault(name.split("::")[0], []).append(file)
-            parts = name.split("::")
-            self.ids |= {"::".join(parts[: n + 1]) for n in range(len(parts))}
-            self.ids |= {path for path, _ in walk(value, name)}
-
-
-def find_problems(
-    parser: ConfigParser,
-    own: OwnFiles | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    base: Mapping[str, Any] | None = None,
-    entry_ids: Iterable[str] = (),
-) -> list[str]:
-    """List what is misspelt in a merged config.
-
-    Args:
-        parser: the merged config, overrides included; parsed when it is not yet.
-        own: what the bundle's own files hold; keys of an overlay that is not in use are known by it.
-        overrides: the ids that the user overrides.
-        base: the config before the overrides.
-        entry_ids: ids that are run besides ``initialize``, ``run`` and ``finalize``.
-
-    Returns:
-        One sentence a problem: unknown keys, references to nothing, names in expressions, arguments of
-        ``_target_`` nodes.
-    """
-    own = own or OwnFiles()
-    if not parser.ref_resolver.items:
-        parser.parse(reset=True)
-    config = parser.get()
-    refs = references(config) | own.refs | (references(base) if base else set())
-    problems = _unknown_keys(config, own, refs, STANDARD_IDS | set(entry_ids))
-    problems += _unknown_overrides(overrides or {}, base or {}, own, refs)
-    problems += _undefined_references(parser)
-    problems += expression_problems(config)
-    problems += target_problems(config, parser.locator)
-    return list(dict.fromkeys(problems))
-
-
-def _unknown_keys(config: dict, own: OwnFiles, refs: set[str], standard: set[str]) -> list[str]:
-    """Top-level keys, and keys of the sections ``train`` and ``validate``, that nothing knows."""
-    problems = []
-    known_top = set(config) | set(own.files) | standard
-    live = {name for name in known_top if name in standard or is_read(name, refs)}
-    for key in config:
-        if key in live or str(key).startswith("_"):
-            continue
-        if key not in own.files:
-            problems.append(f"unknown key {key!r}{did_you_mean(key, live) or did_you_mean(key, known_top - {key})}")
-        elif close_names(key, live, cutoff=TYPO):
-            problems.append(f"nothing reads the key {key!r}{did_you_mean(key, live, cutoff=TYPO)}")
-    for section in SECTIONS:
-        inside = config.get(section)
-        if not isinstance(inside, dict) or "_target_" in inside:
-            continue
-        known = {name.split("::")[1] for name in own.ids | PROPERTY_IDS | refs if name.startswith(f"{section}::")}
-        for key in inside:
-            name = f"{section}::{key}"
-            if name not in own.ids | PROPERTY_IDS and not is_read(name, refs) and not str(key).startswith("_"):
-                problems.append(f"unknown key {name!r}{did_you_mean(key, known - {key})}")
-    return problems
-
-
-def _unknown_overrides(overrides: Mapping[str, Any], base: Mapping[str, Any], own: OwnFiles, refs: set) -> list[str]:
-    """Overrides of one entry inside a plain dictionary, where that entry did not exist."""
-    problems = []
-    before = ConfigParser(dict(base))
-    for name in map(ReferenceResolver.normalize_id, overrides):
-        parent_id, _, leaf = name.rpartition("::")
-        parent = before.get(parent_id) if parent_id else None
-        if not isinstance(parent, dict) or "_target_" in parent or leaf in parent:
-            continue
-        if name not in own.ids and not is_read(name, refs):
-            problems.append(f"unknown key {name!r}{did_you_mean(leaf, map(str, parent))}")
-    return problems
-
-
-def _undefined_references(parser: ConfigParser) -> list[str]:
-    problems = []
-    for path, value in walk(parser.get()):
-        if not isinstance(value, str) or path.startswith("_meta_"):
-            continue
-        for ref in ReferenceResolver.match_refs_pattern(value):
-            if ref and ref not in parser:
-                parent = ref.rpartition("::")[0]
-                prefix = f"{parent}::" if parent else ""
-                siblings = parser.get(parent) if parent in parser else {}
-                names = [f"{prefix}{key}" for key in siblings] if isinstance(siblings, dict) else []
-                problems.append(f"{path}: '@{ref}' is not defined{did_you_mean(ref, names)}")
-    return problems
-
-
-def _idle_overrides(config: dict, own: OwnFiles, overrides: Iterable[str], refs: set[str]) -> list[str]:
-    """Overrides of keys that only configs outside this run read."""
-    idle = []
-    for name in sorted({ReferenceResolver.normalize_id(name).split("::")[0] for name in overrides}):
-        if name in config and name in own.files and name not in STANDARD_IDS and not is_read(name, refs):
-            idle.append(f"{name!r} has no effect in this run; it belongs to {', '.join(own.files[name])}")
-    return idle
 
 
 @dataclass
@@ -259,6 +84,8 @@ def check(parser: ConfigParser | None = None) -> None:
     if running.parser is None:
         raise RuntimeError("check() looks at the config that calls it: use '$strict.check()' in one.")
     workflow = running.workflow
+    if isinstance(workflow, StrictWorkflow):  # has checked already
+        return
     folder = workflow.config_root_path if workflow is not None else _folder_of(running.parser)
     entry_ids = (workflow.init_id, workflow.run_id, workflow.final_id) if workflow is not None else ()
     base = ConfigParser.load_config_files(running.config_file) if running.config_file else None
@@ -279,7 +106,7 @@ def _refuse(
         rows = "".join(f"\n  {problem}" for problem in problems)
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in the config:{rows}")
     refs = references(parser.get()) | (references(base) if base else set())
-    for words in _idle_overrides(parser.get(), own, overrides, refs):
+    for words in idle_overrides(parser.get(), own, overrides, refs):
         logger.warning("the override of %s.", words)
 
 

@@ -7,9 +7,11 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
+from monai.bundle import run as monai_run
 
 from medvlm.engines.strict import ConfigError, StrictWorkflow, check
 
@@ -191,9 +193,20 @@ def test_strict_workflow_names_an_override_inside_nothing(bundle):
         StrictWorkflow(str(bundle / "configs" / "train.json"), **{"train#trainr#max_epochs": 3})
 
 
+def test_strict_workflow_warns_once_and_serves_monais_run(bundle, caplog):
+    config = str(bundle / "configs" / "train.json")
+    name = "medvlm.engines.strict.StrictWorkflow"
+    with caplog.at_level(logging.WARNING, logger="medvlm"):
+        assert create_workflow(workflow_name=name, config_file=config, threshold=0.1).run() == [2]
+    assert caplog.text.count("no effect") == 1
+    with pytest.raises(ConfigError, match="unknown key 'epochz'; did you mean 'epochs'"):
+        monai_run(workflow_name=name, config_file=config, epochz=3)
+
+
 def test_stock_command_ends_with_the_short_message(bundle, tmp_path):
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(bundle / "configs" / "train.json")]
     environment = {key: value for key, value in os.environ.items() if key != "MEDVLM_DEBUG"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     done = subprocess.run(
         [*command, "--epochz", "3"], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300
     )
