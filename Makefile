@@ -28,13 +28,22 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[backends,bundle,test]"
 	@touch $@
 
-# The demo's steps; each leaves a file, so that a second call is quick and changes nothing.
-demo: $(DEMO)/data/datalist.json
-	$(RUN) -m medvlm train $(BUNDLE) --dataset_dir $(DEMO)/data
+# Each step leaves a file, so that a second call is quick and changes nothing.
+MONAI := $(RUN) -W ignore -m monai.bundle run
+DEMO_ARGS := --dataset_dir $(DEMO)/data --ckpt_dir $(DEMO)/models --output_dir $(DEMO)/eval
+
+demo: $(DEMO)/eval/report.html
+	@echo "report: $(abspath $<)"
 
 $(DEMO)/data/datalist.json: | $(INSTALLED)
-	$(RUN) -m medvlm phantom $(DEMO)/phantoms
-	$(RUN) -m medvlm prepare brats2021 --root $(DEMO)/phantoms --out $@
+	$(RUN) -m medvlm phantom $(DEMO)/data
+	$(RUN) -m medvlm prepare mixed --root $(DEMO)/data --out $@
+
+$(DEMO)/models/model.pt: $(DEMO)/data/datalist.json
+	$(MONAI) --config_file $(BUNDLE)/configs/train.json $(DEMO_ARGS)
+
+$(DEMO)/eval/report.html: $(DEMO)/models/model.pt
+	$(MONAI) --config_file "['$(BUNDLE)/configs/train.json','$(BUNDLE)/configs/evaluate.json']" $(DEMO_ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -15,7 +15,7 @@ import fire
 from fire.decorators import SetParseFns
 
 from medvlm.commands import COMMANDS, command, text_parameters
-from medvlm.spelling import did_you_mean
+from medvlm.spelling import close_names, did_you_mean
 
 _HELP = {"-h", "--help"}
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError, KeyError)
@@ -48,7 +48,8 @@ def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence
             continue
         if len(known) == 1 and sum(n.startswith(known) for n in names) == 1:  # fire's short flags
             continue
-        hint = did_you_mean(known, names) or f"; it takes {', '.join(f'--{n}' for n in sorted(names)) or 'none'}"
+        near = " or ".join(f"--{close}" for close in close_names(known, names))
+        hint = f"; did you mean {near}?" if near else f"; it takes {', '.join(f'--{n}' for n in sorted(names)) or 'none'}"
         raise UsageError(f"'{name}' has no flag {argument.split('=')[0]}{hint}")
     room = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
     if positional > room and not any(p.kind is p.VAR_POSITIONAL for p in parameters):

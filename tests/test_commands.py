@@ -88,8 +88,8 @@ def test_text_stays_text(tools, capsys, arguments):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("paint", "north", "--color", "red"), "'paint' has no flag --color; did you mean 'colour'?"),
-        (("paint", "north", "--color=red"), "'paint' has no flag --color; did you mean 'colour'?"),
+        (("paint", "north", "--color", "red"), "'paint' has no flag --color; did you mean --colour?"),
+        (("paint", "north", "--color=red"), "'paint' has no flag --color; did you mean --colour?"),
         (("paint", "north", "--xyz"), "'paint' has no flag --xyz; it takes --coats, --colour, --factor, --wall"),
         (("paint", "a", "b", "1", "c"), "'paint' takes at most 3 arguments without a flag, got 4"),
         (("piant", "north"), "there is no command 'piant'; did you mean 'paint'?"),
