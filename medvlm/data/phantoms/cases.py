@@ -24,8 +24,8 @@ class Difficulty:
         noise: factor on every scanner's noise.
     """
 
-    faint_fraction: float = 0.2
-    mimic_fraction: float = 0.5
+    faint_fraction: float = 0.15
+    mimic_fraction: float = 0.4
     noise: float = 1.0
 
 

@@ -16,7 +16,7 @@ class Mimics:
 
     Args:
         caps_mm: reach of periventricular caps and bands; 0 for none.
-        strength: brightness of white-matter lesions against oedema, about 0.5..1.
+        strength: brightness of white-matter lesions against oedema, about 0.3..0.9.
         spots: centres and radii ``(M, 4)`` of punctate to confluent lesions in white matter.
         lacunes: centres and radii ``(L, 4)`` of old small infarcts: fluid with a bright border.
         inflow: how much FLAIR fails to null fluid near the base and ventricles, 0..0.7.
@@ -38,8 +38,8 @@ class Mimics:
             large = rng.random(len(spots)) < 0.15
             spots[large, 3] *= rng.uniform(1.5, 2.2)
         return cls(
-            caps_mm=rng.uniform(2.5, 6.5) if rich else rng.uniform(0, 2.5),
-            strength=rng.uniform(0.5, 1.0) if rich else rng.uniform(0.4, 0.8),
+            caps_mm=rng.uniform(2, 5.5) if rich else rng.uniform(0, 2.5),
+            strength=rng.uniform(0.4, 0.85) if rich else rng.uniform(0.3, 0.7),
             spots=spots,
             lacunes=cls._places(rng, int(rng.integers(0, 3)) if rich else 0, (2.5, 4.5)),
             inflow=rng.uniform(0.15, 0.7) if rich else rng.uniform(0, 0.2),

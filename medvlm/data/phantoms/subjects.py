@@ -13,8 +13,8 @@ from medvlm.data.phantoms.mimics import Mimics
 from medvlm.data.phantoms.scanners import GLIOSIS_CHANGE, MODALITIES, OEDEMA_CHANGE, Scanner, ScannerStyle
 from medvlm.data.phantoms.tumours import Lesion, Tumour
 
-MIN_TUMOUR_ML = 2.0
-MIN_CONTRAST_TO_NOISE = 1.8
+MIN_TUMOUR_ML = 3.0
+MIN_CONTRAST_TO_NOISE = 2.5
 FLAIR = MODALITIES.index("FLAIR")
 
 

@@ -98,7 +98,7 @@ class Tumour:
             raise ValueError(f"kind must be one of {KINDS}, got {kind!r}; a healthy person gets no Tumour.")
         low_grade = kind == "glioma" and rng.random() < (0.5 if faint else 0.25)
         count = 1 if kind != "glioma" else int(rng.choice([1, 2, 3], p=[0.8, 0.13, 0.07]))
-        radius = float(np.clip(rng.lognormal(np.log(8.5 if faint else 12.5), 0.33), 6, 24))
+        radius = float(np.clip(rng.lognormal(np.log(10 if faint else 13.5), 0.3), 7.5, 24))
         if kind == "pituitary":
             radius = rng.uniform(5.5, 12)
         foci = []
@@ -112,11 +112,11 @@ class Tumour:
             foci=tuple(foci),
             rim_mm=rng.uniform(2.0, 5.0) if kind == "glioma" and rng.random() < 0.8 else 99.0,
             oedema_mm=0.0 if kind == "pituitary" else rng.uniform(low, high) * (0.7 if faint else 1),
-            blur_mm=rng.uniform(2.5, 7),
-            contrast=rng.uniform(0.32, 0.55) if faint else rng.uniform(0.65, 1.15),
+            blur_mm=rng.uniform(2, 4.5),
+            contrast=rng.uniform(0.42, 0.6) if faint else rng.uniform(0.75, 1.2),
             cystic=rng.uniform(0, 1),
             pressure=rng.uniform(0.05, 0.2) if low_grade or faint else rng.uniform(0.12, 0.36),
-            patchiness=Waves(rng, (9, 26), 14),
+            patchiness=Waves(rng, (12, 30), 14),
             rater=Waves(rng, (10, 30), 8),
         )
 
@@ -198,9 +198,9 @@ class Tumour:
     def _compartments(
         self, points: Array, core: Array, white: Array, fluid: Array, grey: Array
     ) -> tuple[dict[str, Array], np.ndarray]:
-        patchy, rater = self.patchiness(points), 0.6 * self.rater(points)
+        patchy, rater = self.patchiness(points), 0.5 * self.rater(points)
         edge_mm = 2.5 if self.kind == "glioma" else 1.5
-        oedema_reach = self.oedema_mm * np.clip(0.2 + 1.1 * white + 0.3 * patchy, 0, 1.6)
+        oedema_reach = self.oedema_mm * np.clip(0.3 + 0.95 * white + 0.2 * patchy, 0, 1.6)
         oedema = core - oedema_reach
         inside = cover(core, edge_mm)
         if self.grade == "low":
