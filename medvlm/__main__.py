@@ -49,7 +49,8 @@ def check_arguments(name: str, function: Callable[..., Any], arguments: Sequence
         if len(known) == 1 and sum(n.startswith(known) for n in names) == 1:  # fire's short flags
             continue
         near = " or ".join(f"--{close}" for close in close_names(known, names))
-        hint = f"; did you mean {near}?" if near else f"; it takes {', '.join(f'--{n}' for n in sorted(names)) or 'none'}"
+        there = ", ".join(f"--{each}" for each in sorted(names)) or "none"
+        hint = f"; did you mean {near}?" if near else f"; it takes {there}"
         raise UsageError(f"'{name}' has no flag {argument.split('=')[0]}{hint}")
     room = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
     if positional > room and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
