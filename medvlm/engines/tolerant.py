@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ignite.engine import Engine
-from torch.utils.data import IterableDataset
+from monai.data import MetaTensor
+from torch import Tensor
+from torch.utils.data import IterableDataset, default_collate
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
@@ -133,6 +135,32 @@ class TolerantDataset(IterableDataset):
             self.note(case, error)
             return None
         return {key: prepared[key] for key in self.keys if key in prepared}
+
+
+def collate_one(items: Sequence[dict]) -> dict:
+    """Make a batch of one case without copying its images, for a ``DataLoader`` with batch size 1.
+
+    Args:
+        items: one prepared case; tensors ``(C, *S)``.
+
+    Returns:
+        Tensors ``(1, C, *S)`` that share the case's memory, what MONAI's ``decollate_batch`` takes apart again;
+        other values in a list.
+
+    Raises:
+        ValueError: When there is more than one case.
+    """
+    if len(items) != 1:
+        raise ValueError(f"collate_one makes batches of one case, got {len(items)}; set batch_size to 1.")
+    batch: dict[str, Any] = {}
+    for key, value in items[0].items():
+        if isinstance(value, MetaTensor):
+            one = batch[key] = MetaTensor(value.as_tensor().unsqueeze(0), meta=default_collate([value.meta]))
+            one.applied_operations, one.is_batch = [value.applied_operations], True
+            one.spatial_ndim = value.spatial_ndim
+        else:
+            batch[key] = value.unsqueeze(0) if isinstance(value, Tensor) else [value]
+    return batch
 
 
 def run(engine: Engine, dataset: TolerantDataset) -> list[Failure]:

@@ -104,26 +104,28 @@ def input_header(path: str | Path) -> nibabel.Nifti1Header | None:
 
 
 def save_nifti(
-    path: str | Path, data: np.ndarray, affine: np.ndarray, like: nibabel.Nifti1Header | None = None
+    path: str | Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    like: nibabel.Nifti1Header | None = None,
+    slope: float = 1.0,
 ) -> None:
-    """Write a label map or maps in [0, 1] as uint8 NIfTI, compressed at gzip level 1, the same bytes each time.
+    """Write a uint8 NIfTI, compressed at gzip level 1, the same bytes each time.
 
     Args:
         path: ends in ``.nii.gz``.
-        data: integers: written as they are, ``(X, Y, Z)``. Floats in [0, 1]: written in steps of 1/255 with the
-            scale factor in the header, so that readers see 0 to 1; ``(X, Y, Z)`` or ``(X, Y, Z, R)``.
+        data: uint8, ``(X, Y, Z)`` or ``(X, Y, Z, R)``.
         affine: voxel to RAS millimetres ``(4, 4)``.
         like: header of the input; its codes and units are taken over, and its affine where it is the same grid.
+        slope: what readers multiply the stored values with.
     """
-    scaled = np.issubdtype(data.dtype, np.floating)
-    stored = np.round(np.clip(data, 0, 1) * 255).astype(np.uint8) if scaled else data.astype(np.uint8)
-    image = nibabel.Nifti1Image(stored, affine)
+    image = nibabel.Nifti1Image(data, affine)
     if like is not None and np.allclose(like.get_best_affine(), affine, atol=1e-4):
         image.header.set_xyzt_units(*like.get_xyzt_units())
         image.header.set_qform(like.get_qform(), int(like["qform_code"]))
         image.header.set_sform(like.get_sform(), int(like["sform_code"]))
-        image = nibabel.Nifti1Image(stored, like.get_best_affine(), image.header)
+        image = nibabel.Nifti1Image(data, like.get_best_affine(), image.header)
     image.header.set_data_dtype(np.uint8)
-    image.header.set_slope_inter(1 / 255 if scaled else 1, 0)
+    image.header.set_slope_inter(slope, 0)
     with open(path, "wb") as stream, gzip.GzipFile("", "wb", 1, stream, mtime=0) as packed:
         packed.write(image.to_bytes())

@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 MAPS = {"pred_cam": "cam", "pred_uncertainty_mc": "uncertainty_mc", "pred_uncertainty_tta": "uncertainty_tta"}
 """Keys of a case's maps in [0, 1], and the names of their files."""
 
-EXACT_UINT8 = 255
+STEP = 1 / 255
+"""Step of the maps in [0, 1] that are written as uint8."""
 
 
 class CaseWriter:
@@ -54,6 +55,7 @@ class CaseWriter:
             must agree for a case to count as done.
         none_below: tumour probability below which the summary says that none was found.
         mask_threshold: probability above which a voxel belongs to a region, for the volumes.
+        overlay: draw ``overlay.png``.
         resume: leave out cases that are already there from the same input, weights and settings.
     """
 
@@ -68,6 +70,7 @@ class CaseWriter:
         settings: Mapping[str, Any],
         none_below: float = NOTHING_FOUND_BELOW,
         mask_threshold: float = 0.5,
+        overlay: bool = True,
         resume: bool = True,
     ) -> None:
         self.output_dir = Path(output_dir)
@@ -79,6 +82,7 @@ class CaseWriter:
         self.settings = json.loads(json.dumps(dict(settings), default=str))
         self.none_below = none_below
         self.mask_threshold = mask_threshold
+        self.overlay = overlay
         self.resume = resume
         self.written: list[str] = []
         self._hashes: dict[str, list[str]] = {}
@@ -136,7 +140,8 @@ class CaseWriter:
             self._save_maps(folder, item, affine, input_header(first))
             if is_picture(first) and "pred" in item:
                 _save_picture(folder / "labels.png", _array(item["pred"])[0, ..., 0], len(self.regions) == 1)
-            self._save_overlay(folder / "overlay.png", case, item, affine, manifest)
+            if self.overlay:
+                self._save_overlay(folder / "overlay.png", case, item, affine, manifest)
             manifest["files"] = sorted([file.name for file in folder.iterdir()])
             manifest["seconds"] = round(time.perf_counter() - self._started, 3)
             (folder / "manifest.json").write_text(_json(manifest), encoding="utf-8")
@@ -217,7 +222,7 @@ class CaseWriter:
             "checkpoint": self._weights_hash(),
             "settings": self.settings,
             "operating_point": self._point(),
-            "rules": [self.none_below, self.mask_threshold, self.regions],
+            "rules": [self.none_below, self.mask_threshold, self.overlay, self.regions],
             "medvlm": medvlm.__version__,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -280,12 +285,14 @@ class CaseWriter:
         if "pred" in item:
             save_nifti(folder / "labels.nii.gz", _array(item["pred"])[0].astype(np.uint8), affine, like)
         if "pred_mask" in item:
-            probability = np.moveaxis(_array(item["pred_mask"]), 0, -1)  # (X, Y, Z, R)
+            probability = np.moveaxis(_steps(item["pred_mask"]), 0, -1)  # (X, Y, Z, R)
             one = probability.shape[-1] == 1
-            save_nifti(folder / "probabilities.nii.gz", probability[..., 0] if one else probability, affine, like)
+            save_nifti(
+                folder / "probabilities.nii.gz", probability[..., 0] if one else probability, affine, like, STEP
+            )
         for key, name in MAPS.items():
             if key in item:
-                save_nifti(folder / f"{name}.nii.gz", _array(item[key])[0], affine, like)
+                save_nifti(folder / f"{name}.nii.gz", _steps(item[key])[0], affine, like, STEP)
 
     def _save_overlay(
         self, path: Path, case: dict, item: Mapping[str, Any], affine: np.ndarray, manifest: Mapping[str, Any]
@@ -328,10 +335,16 @@ def _array(value: Any) -> np.ndarray:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
+def _steps(maps: torch.Tensor) -> np.ndarray:
+    """Maps in [0, 1] as uint8 in steps of 1/255."""
+    plain = maps.as_tensor() if hasattr(maps, "as_tensor") else maps
+    return (plain.detach() * 255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+
+
 def _save_picture(path: Path, labels: np.ndarray, binary: bool) -> None:
     """Write a 2D label map ``(X, Y)`` as PNG: 0 and 255 where there is one region, else the values themselves."""
     rows = labels.T.astype(np.uint8)  # (Y, X)
-    Image.fromarray(np.where(rows > 0, EXACT_UINT8, 0).astype(np.uint8) if binary else rows).save(path)
+    Image.fromarray(np.where(rows > 0, 255, 0).astype(np.uint8) if binary else rows).save(path)
 
 
 def _json(value: Any) -> str:

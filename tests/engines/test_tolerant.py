@@ -6,7 +6,7 @@ from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
-from medvlm.engines.tolerant import CasesFailed, TolerantDataset, raise_for, run
+from medvlm.engines.tolerant import CasesFailed, TolerantDataset, collate_one, raise_for, run
 
 
 def prepare(case: dict) -> dict:
@@ -95,3 +95,18 @@ def test_the_end_tells_of_failures():
     list(dataset)
     with pytest.raises(CasesFailed, match="1 of 2 cases failed.*\n  c1: c1.nii: negative"):
         raise_for(dataset)
+
+
+def test_a_batch_of_one_shares_memory_and_comes_apart_as_monai_puts_it_together():
+    from monai.data import MetaTensor, decollate_batch
+    from monai.transforms import Flip
+
+    image = Flip(0)(MetaTensor(torch.rand(1, 3, 4, 5), meta={"filename_or_obj": "x"}))
+    batch = collate_one([{"image": image, "case_id": "c", "present": torch.ones(2)}])
+    assert batch["image"].data_ptr() == image.data_ptr() and batch["image"].shape == (1, 1, 3, 4, 5)
+    (item,) = decollate_batch(batch)
+    assert item["case_id"] == "c" and torch.equal(item["present"], torch.ones(2))
+    assert item["image"].applied_operations == image.applied_operations
+    assert torch.equal(item["image"].affine, image.affine) and item["image"].meta["filename_or_obj"] == "x"
+    with pytest.raises(ValueError, match="batch_size to 1"):
+        collate_one([{}, {}])

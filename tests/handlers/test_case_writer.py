@@ -107,6 +107,10 @@ def test_same_input_same_bytes(writer, tmp_path):
     assert all(first[name] == second[name] for name in first if name.endswith(".nii.gz"))
 
 
+def test_the_picture_may_be_left_out(writer):
+    assert not (writer(overlay=False).write(item()) / "overlay.png").exists()
+
+
 def test_several_regions_are_one_4d_file(writer):
     folder = writer(regions=["TC", "WT"]).write(item(regions=2))
     assert nibabel.load(folder / "probabilities.nii.gz").shape == (*SHAPE, 2)
@@ -226,7 +230,7 @@ def test_verdict_is_set_for_servers_without_class_head_too(tmp_path):
 
 
 def test_nifti_is_compressed_at_level_one_and_tagged_with_its_scale(tmp_path):
-    save_nifti(tmp_path / "p.nii.gz", np.linspace(0, 1, 256).reshape(16, 16, 1), np.eye(4))
+    save_nifti(tmp_path / "p.nii.gz", np.arange(256, dtype=np.uint8).reshape(16, 16, 1), np.eye(4), slope=1 / 255)
     raw = (tmp_path / "p.nii.gz").read_bytes()
     assert raw[8] == 4  # gzip's flag of the fastest level
     assert raw[4:8] == b"\0\0\0\0"  # no time: the same bytes each time
