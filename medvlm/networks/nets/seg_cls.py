@@ -42,6 +42,9 @@ class SegClsNet(Freezable):
         pooled_scales: how many of the coarsest maps the classification head pools.
         pooling: any of ``"mean"`` and ``"max"``.
 
+    Attributes:
+        cam_layer: name of the finest module that the classification head pools, the target for Grad-CAM.
+
     Raises:
         ValueError: if a setting is out of its range.
     """
@@ -72,6 +75,7 @@ class SegClsNet(Freezable):
         self.decoder = AttentionUNetDecoder(spatial_dims, channels, strides, attention, norm, decoder_block)
         self.mask_head = MaskHead(spatial_dims, self.decoder.output_channels, regions, self.decoder.output_stride)
         self.tumour_head = ClassificationHead(channels, classes, pooled_scales, pooling, dropout)
+        self.cam_layer = f"encoder.stages.{len(channels) - pooled_scales}"
         if not self.mask_on:
             self.decoder.requires_grad_(False)
             self.mask_head.requires_grad_(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.visualize import GradCAM
 
 from medvlm.networks.nets import HeadsTuple, MaskNet, SegClsNet
 
@@ -23,7 +24,8 @@ def seeded(kind=SegClsNet, seed: int = 0, **settings):
         ({"in_channels": 4, "regions": 3, "classes": 4}, (1, 4, 16, 16)),
         ({"spatial_dims": 3, "in_channels": 4, "regions": 3}, (1, 4, 16, 8, 24)),
         ({"spatial_dims": 3, "in_channels": 2, "stem_stride": 1, "attention": False}, (2, 2, 8, 4, 4)),
-        ({"norm": ["INSTANCE", {"affine": True}], "encoder_block": "plain", "decoder_block": "residual"}, (1, 1, 16, 8)),
+        ({"norm": ["INSTANCE", {"affine": True}], "encoder_block": "plain",
+          "decoder_block": "residual"}, (1, 1, 8, 16)),
         ({"norm": "BATCH", "stem_stride": 4, "pooled_scales": 1, "pooling": ("max",)}, (1, 1, 32, 32)),
     ],
     ids=["2d", "4 channels", "3d", "3d full resolution", "norm from JSON", "batch norm"],
@@ -90,6 +92,22 @@ def test_shared_parameters_lead_to_both_heads():
     for head in heads.values():
         gradients = torch.autograd.grad(head.square().sum(), network.shared_parameters(), retain_graph=True)
         assert all(g.abs().sum() > 0 for g in gradients)
+
+
+def test_grad_cam_sees_the_class_through_the_encoder():
+    class Classes(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, image):
+            return self.network.classify(image)
+
+    network = seeded()
+    cam = GradCAM(Classes(network), target_layers=f"network.{network.cam_layer}", postprocessing=torch.relu)
+    maps = cam(torch.randn(2, 1, 32, 32), class_idx=1)
+    assert maps.shape == (2, 1, 32, 32)
+    assert maps.min() >= 0 and maps.flatten(1).std(dim=1).min() > 0
 
 
 def test_unfitting_size_names_the_remedy():
