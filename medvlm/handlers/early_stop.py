@@ -31,7 +31,7 @@ class ResumableEarlyStop(EarlyStopHandler):
 
     def _stopper(self) -> Any:
         if self._handler is None:
-            raise RuntimeError("ResumableEarlyStop needs set_trainer(trainer) first; call it in `initialize`.")
+            raise RuntimeError("ResumableEarlyStop needs set_trainer(trainer) first; call it before the trainer runs.")
         return self._handler
 
 
