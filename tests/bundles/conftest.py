@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {
-    "network_def::features": [8, 8, 16, 16, 16],
-    "image_size": 48,
-    "epochs": 1,
-    "epoch_samples": 16,
-    "batch_size": 4,
-    "progress": False,
-    "pictures": 1,
-}
-"""Overrides that make every stage take seconds."""
+FEATURES = [8, 8, 16, 16, 16]
+SIZE = 64
 
 
-def monai_run(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
-    """``python -m monai.bundle ARGUMENTS`` from ``cwd``, as a user types it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "monai.bundle", *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if check and done.returncode:
-        raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return done
+@pytest.fixture(scope="session")
+def tiny() -> dict:
+    """Overrides that make every stage take seconds."""
+    return {
+        "network_def::features": FEATURES,
+        "image_size": SIZE,
+        "epochs": 1,
+        "epoch_samples": 16,
+        "batch_size": 4,
+        "val_interval": 1,
+        "progress": False,
+        "pictures": 1,
+        "min_positives": 1,
+        "bootstrap_repeats": 20,
+    }
+
+
+@pytest.fixture(scope="session")
+def monai_run() -> Callable[..., subprocess.CompletedProcess]:
+    """``monai_run(*arguments, cwd=...)``: ``python -m monai.bundle ARGUMENTS`` as a user types it."""
+
+    def run(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-m", "monai.bundle", *arguments],
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if check and done.returncode:
+            said = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+            raise AssertionError(f"{arguments} ended with {done.returncode}:\n{said}")
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -53,17 +70,23 @@ def phantoms(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory) -> Path:
-    """A copy of the bundle that tests may train into."""
+    """A copy of the bundle that tests may train into; its network is so small that stock commands take seconds."""
     folder = tmp_path_factory.mktemp("bundles") / "brats_mri_multitask"
     ignored = shutil.ignore_patterns("models", "eval", "logs")
     shutil.copytree(ROOT / "bundles" / "brats_mri_multitask", folder, ignore=ignored)
+    for name in ("train", "inference"):
+        file = folder / "configs" / f"{name}.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config["network_def"]["features"] = FEATURES
+        config["image_size"] = SIZE
+        file.write_text(json.dumps(config, indent=4), encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="session")
-def trained(bundle, phantoms) -> Path:
+def trained(bundle, phantoms, tiny) -> Path:
     """The bundle after its whole curriculum, each stage for one tiny epoch, with its operating point frozen."""
     from medvlm.bundle.curriculum import train
 
-    train(str(bundle), str(phantoms), **TINY)
+    train(str(bundle), str(phantoms), **tiny)
     return bundle

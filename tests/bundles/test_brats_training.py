@@ -12,15 +12,20 @@ import time
 import monai.bundle
 import pytest
 import torch
-from conftest import TINY, monai_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medvlm.bundle.curriculum import train
 
 
-def run(bundle, phantoms, configs, **overrides):
-    files = [str(bundle / "configs" / f"{name}.json") for name in configs]
-    monai.bundle.run(config_file=files, dataset_dir=str(phantoms), **{**TINY, **overrides})
+@pytest.fixture
+def run(bundle, phantoms, tiny):
+    """``run([config names], **overrides)`` through ``monai.bundle.run``."""
+
+    def run(configs, **overrides):
+        files = [str(bundle / "configs" / f"{name}.json") for name in configs]
+        monai.bundle.run(config_file=files, dataset_dir=str(phantoms), **{**tiny, **overrides})
+
+    return run
 
 
 def test_the_curriculum_leaves_each_stage_and_a_frozen_operating_point(trained):
@@ -37,9 +42,9 @@ def test_the_classification_stage_leaves_the_frozen_parts_alone(trained):
     assert changed == {"tumour_head"}
 
 
-def test_a_second_call_changes_nothing(trained, phantoms):
+def test_a_second_call_changes_nothing(trained, phantoms, tiny):
     before = {p.name: p.stat().st_mtime_ns for p in (trained / "models").glob("*.pt")}
-    train(str(trained), str(phantoms), calibrate=False, **TINY)
+    train(str(trained), str(phantoms), calibrate=False, **tiny)
     assert before == {p.name: p.stat().st_mtime_ns for p in (trained / "models").glob("*.pt")}
 
 
@@ -56,22 +61,20 @@ def test_tensorboard_holds_terms_rates_norms_metrics_and_pictures(trained):
 
 
 @pytest.mark.parametrize("overlay", ["segmentation_only", "classification_only", "domain_robustness"])
-def test_an_overlay_trains(bundle, phantoms, overlay, tmp_path):
-    run(bundle, phantoms, ["train", overlay], ckpt_dir=str(tmp_path), log_dir=str(tmp_path / "logs"))
+def test_an_overlay_trains(run, overlay, tmp_path):
+    run(["train", overlay], ckpt_dir=str(tmp_path), log_dir=str(tmp_path / "logs"))
     assert list(tmp_path.glob("*.pt"))
 
 
 @pytest.mark.parametrize("weighting", ["kendall", "gradnorm"])
-def test_the_weighting_is_one_key(bundle, phantoms, weighting, tmp_path):
-    run(bundle, phantoms, ["train"], weighting=weighting, ckpt_dir=str(tmp_path), log_dir=str(tmp_path / "logs"))
+def test_the_weighting_is_one_key(run, weighting, tmp_path):
+    run(["train"], weighting=weighting, ckpt_dir=str(tmp_path), log_dir=str(tmp_path / "logs"))
     assert (tmp_path / "model.pt").is_file()
 
 
-def test_the_3d_overlay_trains_with_modality_dropout(bundle, phantoms, tmp_path):
+def test_the_3d_overlay_trains_with_modality_dropout(run, tmp_path):
     settings = {"network_def::features": [8, 8, 16], "volume_size": [48, 48, 16], "epoch_samples": 4, "batch_size": 1}
     run(
-        bundle,
-        phantoms,
         ["train", "train_3d"],
         spacing_mm=[4.0, 4.0, 4.0],
         ckpt_dir=str(tmp_path),
@@ -81,9 +84,9 @@ def test_the_3d_overlay_trains_with_modality_dropout(bundle, phantoms, tmp_path)
     assert (tmp_path / "model_3d.pt").is_file()
 
 
-def test_two_gloo_processes_train_under_torchrun(bundle, phantoms, tmp_path):
+def test_two_gloo_processes_train_under_torchrun(bundle, phantoms, tiny, tmp_path):
     configs = [str(bundle / "configs" / name) for name in ("train.json", "multi_gpu_train.json")]
-    overrides = {**TINY, "dataset_dir": str(phantoms), "ckpt_dir": str(tmp_path), "log_dir": str(tmp_path / "logs")}
+    overrides = {**tiny, "dataset_dir": str(phantoms), "ckpt_dir": str(tmp_path), "log_dir": str(tmp_path / "logs")}
     flags = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631"]
@@ -98,9 +101,9 @@ def test_two_gloo_processes_train_under_torchrun(bundle, phantoms, tmp_path):
     assert (tmp_path / "model.pt").is_file()
 
 
-def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(bundle, phantoms, tmp_path):
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(bundle, phantoms, tiny, monai_run, tmp_path):
     def flags(folder):
-        settings = {**TINY, "epochs": 3, "dataset_dir": str(phantoms), "ckpt_dir": str(folder), "pictures": 0}
+        settings = {**tiny, "epochs": 3, "dataset_dir": str(phantoms), "ckpt_dir": str(folder), "pictures": 0}
         settings["log_dir"] = str(folder / "logs")
         return [part for key, value in settings.items() for part in (f"--{key}", str(value))]
 
@@ -126,17 +129,17 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(bundle, phantoms, 
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused_with_its_keys(bundle, phantoms, tmp_path):
+def test_a_checkpoint_that_does_not_fit_is_refused_with_its_keys(run, tmp_path):
     torch.save({"encoder.nothing": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(Exception, match="other.pt") as caught:
-        run(bundle, phantoms, ["train"], initial_weights=str(tmp_path / "other.pt"), ckpt_dir=str(tmp_path))
+        run(["train"], initial_weights=str(tmp_path / "other.pt"), ckpt_dir=str(tmp_path))
     assert "encoder.nothing" in str(caught.value) + str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize(
     ("wrong", "right"), [("epochz", "epochs"), ("batchsize", "batch_size"), ("network_def::feature", "features")]
 )
-def test_a_misspelt_override_fails_under_the_stock_command(bundle, phantoms, tmp_path, wrong, right):
+def test_a_misspelt_override_fails_under_the_stock_command(bundle, phantoms, monai_run, tmp_path, wrong, right):
     config = str(bundle / "configs" / "train.json")
     done = monai_run(
         "run", "--config_file", config, "--dataset_dir", str(phantoms), f"--{wrong}", "3", cwd=tmp_path, check=False
