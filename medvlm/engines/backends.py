@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import logging
-import os
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,15 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medvlm.networks.nets import HeadsTuple
+from medvlm.engines.export import OUTPUTS, export_onnx, fingerprint
 
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
 TOLERANCE = 1e-3
 """Largest difference in logits to torch with which a back end is accepted."""
-
-OUTPUTS = ("mask", "tumour")
 
 
 class RuntimeNetwork(nn.Module):
@@ -96,11 +91,12 @@ class RuntimeNetwork(nn.Module):
     def _open(self) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
         for package in ("onnx", self.backend):
             required(package, self.backend)
-        opened = {"onnxruntime": onnxruntime_session, "openvino": openvino_model}[self.backend]
+        opened = {"onnxruntime": onnxruntime_session, "openvino": OpenVINOModel}[self.backend]
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(self.cache_dir or folder) / f"heads_{fingerprint(self.eager, self.example_shape)}.onnx"
+            name = f"{self.backend}_{fingerprint(self.eager, self.example_shape)}.onnx"
+            path = Path(self.cache_dir or folder) / name
             if not path.is_file():
-                export_onnx(self.eager, path, self.example_shape)
+                export_onnx(self.eager, path, self.example_shape, moments=self.backend == "openvino")
             return opened(path)
 
     @torch.no_grad()
@@ -155,57 +151,6 @@ def required(package: str, backend: str):
         ) from error
 
 
-def fingerprint(network: nn.Module, example_shape: Sequence[int]) -> str:
-    """Short hash of a network's weights, structure and example shape: the name of its exported file."""
-    digest = hashlib.sha256(f"{network}{tuple(example_shape)}{torch.__version__}".encode())
-    for name, value in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def export_onnx(network: nn.Module, path: str | Path, example_shape: Sequence[int]) -> Path:
-    """Write the two heads of a network as one ONNX file.
-
-    The batch is dynamic; for volumes the sides are too, since every brain's crop has its own.
-
-    Args:
-        network: a ``SegClsNet`` or ``MaskNet``.
-        path: where the file goes; replaced as a whole.
-        example_shape: ``(B, C, *S)`` to trace with.
-
-    Returns:
-        The path.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    volume = len(example_shape) == 5
-    free = {0: "batch", **({2: "x", 3: "y", 4: "z"} if volume else {})}
-    training = network.training
-    view = HeadsTuple(network).eval()
-    example = torch.zeros(tuple(example_shape), device=next(network.parameters()).device)
-    handle, temporary = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
-    os.close(handle)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                view,
-                (example,),
-                temporary,
-                input_names=["image"],
-                output_names=list(OUTPUTS),
-                dynamic_axes={"image": free, "mask": free, "tumour": {0: "batch"}},
-                opset_version=18,
-                dynamo=False,
-            )
-        os.replace(temporary, path)
-    finally:
-        network.train(training)
-        Path(temporary).unlink(missing_ok=True)
-    return path
-
-
 def onnxruntime_session(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Open an ONNX file with ONNX Runtime on as many threads as torch has."""
     runtime = required("onnxruntime", "onnxruntime")
@@ -216,16 +161,42 @@ def onnxruntime_session(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
     return lambda image: session.run(list(OUTPUTS), {"image": image})
 
 
-def openvino_model(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Compile an ONNX file with OpenVINO in float32 (its default, bfloat16, drifts by 0.02 to 0.07 in logits)."""
-    openvino = required("openvino", "openvino")
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    return lambda image: [compiled_output for compiled_output in compiled(image).values()]
+class OpenVINOModel:
+    """An ONNX file compiled by OpenVINO in float32 (its default, bfloat16, drifts by 0.02 to 0.07 in logits).
+
+    A model of fixed shape takes little more than half the time of one whose batch is free, so that one is compiled
+    for each shape that comes; a batch is filled up to the next power of two, so that there are few.
+
+    Args:
+        path: the ONNX file; read at once, not needed afterwards.
+        kept: how many compiled shapes are kept; a volume has one, a stack of slices up to five.
+    """
+
+    def __init__(self, path: Path, kept: int = 6) -> None:
+        openvino = required("openvino", "openvino")
+        self.core = openvino.Core()
+        self.model = self.core.read_model(path.read_bytes())
+        self.settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.kept = kept
+        self.compiled: dict[tuple[int, ...], Callable] = {}
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        """Return the heads' arrays for ``(B, C, *S)`` float32."""
+        batch = len(image)
+        room = 1 << (batch - 1).bit_length()
+        if room > batch:
+            image = np.concatenate([image, np.zeros((room - batch, *image.shape[1:]), image.dtype)])
+        if image.shape not in self.compiled:
+            if len(self.compiled) >= self.kept:
+                self.compiled.pop(next(iter(self.compiled)))
+            model = self.model.clone()
+            model.reshape(list(image.shape))
+            self.compiled[image.shape] = self.core.compile_model(model, "CPU", self.settings)
+        return [array[:batch] for array in self.compiled[image.shape](image).values()]
 
 
 def disagreement(network: nn.Module, other: nn.Module, example_shape: Sequence[int], seed: int = 0) -> float:

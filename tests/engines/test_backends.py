@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from medvlm.engines import backends
-from medvlm.engines.backends import RuntimeNetwork, disagreement, export_onnx, load_backend, load_weights
+from medvlm.engines.backends import RuntimeNetwork, disagreement, load_backend, load_weights
+from medvlm.engines.export import MomentNorm, export_onnx
 from medvlm.networks.nets import MaskNet
 
 SMALL = {"features": (8, 16, 32), "norm": ("GROUP", {"num_groups": 4})}
@@ -36,6 +37,28 @@ def test_a_3d_back_end_takes_crops_of_any_size():
     net = network(3)
     runtime = load_backend(net, "onnxruntime", (1, 2, 16, 24, 16))
     assert disagreement(net, runtime, (1, 2, 32, 16, 24)) < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6, 5), (2, 8, 6, 5, 4)])
+@pytest.mark.parametrize("affine", [True, False])
+def test_moments_normalise_as_groups_do(shape, affine):
+    norm = torch.nn.GroupNorm(4, 8, affine=affine)
+    if affine:
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    maps = torch.randn(shape) * 3 + 1
+    torch.testing.assert_close(MomentNorm(norm)(maps), norm(maps), atol=1e-5, rtol=1e-5)
+
+
+def test_openvino_fills_up_batches_and_keeps_few_shapes():
+    pytest.importorskip("openvino")
+    net = network()
+    runtime = load_backend(net, "openvino", (2, 2, 32, 32))
+    for batch in (1, 3, 5, 8, 7):
+        image = torch.randn(batch, 2, 32, 32)
+        with torch.no_grad():
+            assert (runtime.heads(image)["mask"] - net.heads(image)["mask"]).abs().max() < 1e-3
+    assert {shape[0] for shape in runtime.run.compiled} == {1, 2, 4, 8}
 
 
 def test_torch_is_the_network_itself():
