@@ -8,6 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
+COMMA := ,
 BUNDLE := bundles/brats_mri_multitask
 RIGHT_PYTHON := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -29,21 +30,45 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 # Each step leaves a file, so that a second call is quick and changes nothing.
+CONFIGS := $(BUNDLE)/configs
 MONAI := $(RUN) -W ignore -m monai.bundle run
 DEMO_ARGS := --dataset_dir $(DEMO)/data --ckpt_dir $(DEMO)/models --output_dir $(DEMO)/eval
+STAGE = $(MONAI) --config_file "['$(CONFIGS)/train.json','$(CONFIGS)/$(1).json','$(CONFIGS)/demo.json']" \
+	$(DEMO_ARGS) --log_dir $(DEMO)/logs/$(1)
+EVALUATE = $(MONAI) --config_file \
+	"['$(CONFIGS)/train.json','$(CONFIGS)/demo.json','$(CONFIGS)/evaluate.json'$(1)]" $(DEMO_ARGS)
 
-demo: $(DEMO)/eval/report.html
-	@echo "report: $(abspath $<)"
+demo: $(DEMO)/predictions/summary.csv $(DEMO)/eval/report.html
+	@echo "predictions: $(abspath $(DEMO)/predictions)"
+	@echo "report: $(abspath $(DEMO)/eval/report.html)"
 
 $(DEMO)/data/datalist.json: | $(INSTALLED)
-	$(RUN) -m medvlm phantom $(DEMO)/data
-	$(RUN) -m medvlm prepare mixed --root $(DEMO)/data --out $@
+	$(RUN) -m medvlm phantom $(DEMO)/data --sources brats2021,brats2023,kaggle_yes_no --cases_per_source 40 --shape 96,96,20
+	$(RUN) -m medvlm prepare mixed --root $(DEMO)/data --out $@ --fractions 0.6,0.2,0.2 --healthy_masks
 
-$(DEMO)/models/model.pt: $(DEMO)/data/datalist.json
-	$(MONAI) --config_file $(BUNDLE)/configs/train.json $(DEMO_ARGS)
+# a stage's weights are there before it has ended, so each leaves a mark when it has
+$(DEMO)/.stage_1: $(DEMO)/data/datalist.json
+	$(call STAGE,stage_1_segmentation)
+	@touch $@
 
-$(DEMO)/eval/report.html: $(DEMO)/models/model.pt
-	$(MONAI) --config_file "['$(BUNDLE)/configs/train.json','$(BUNDLE)/configs/evaluate.json']" $(DEMO_ARGS)
+$(DEMO)/.stage_2: $(DEMO)/.stage_1
+	$(call STAGE,stage_2_classification)
+	@touch $@
+
+$(DEMO)/.stage_3: $(DEMO)/.stage_2
+	$(call STAGE,stage_3_joint)
+	@touch $@
+
+$(DEMO)/models/operating_point.json: $(DEMO)/.stage_3
+	$(call EVALUATE,$(COMMA)'$(CONFIGS)/calibrate.json') --output_dir $(DEMO)/eval/validation
+
+$(DEMO)/eval/report.html: $(DEMO)/models/operating_point.json
+	$(call EVALUATE)
+
+$(DEMO)/predictions/summary.csv: $(DEMO)/models/operating_point.json
+	$(MONAI) --config_file $(CONFIGS)/inference.json --dataset_dir $(DEMO)/data/datalist.json --input_section test \
+		--image_size 96 --checkpoint $(DEMO)/models/model.pt --operating_point $(DEMO)/models/operating_point.json \
+		--output_dir $(DEMO)/predictions
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
