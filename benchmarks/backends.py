@@ -1,6 +1,6 @@
 """The back ends on the 2D network: logits against torch eager, and time per batch of slices, interleaved.
 
-    python benchmarks/backends.py [--batch 16] [--side 128] [--repeats 9] [--threads 2] [--json out.json]
+    python benchmarks/backends.py [--batches 1 16] [--side 128] [--repeats 15] [--threads 2] [--json out.json]
 
 The network is the one of ``inference.json`` with seeded random weights. Each round runs every alternative once on the
 same batch of z-scored blobs, after one warm-up; medians over the rounds. A back end counts only if its logits stay
@@ -32,31 +32,21 @@ def build(overrides: dict):
     return MaskNet(**{**arguments, **overrides}).eval()
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--network", default="{}", help="JSON of network arguments that differ from inference.json")
-    parser.add_argument("--json", help="write the numbers there")
-    options = parser.parse_args()
+def measure(network, batch: int, side: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds and largest difference in logits of each back end on one batch."""
     import torch
 
     from medvlm.engines.backends import BACKENDS, load_backend
 
-    torch.set_num_threads(options.threads)
-    shape = [options.batch, 1, options.side, options.side]
-    network = build(json.loads(options.network))
+    shape = [batch, 1, side, side]
     runners = {name: load_backend(network, name, shape, tolerance=float("inf")) for name in BACKENDS}
-    axis = torch.linspace(-1, 1, options.side)
+    axis = torch.linspace(-1, 1, side)
     brain = ((axis[:, None] ** 2 + axis[None] ** 2) < 0.8).float()
     image = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * brain
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     logits = {}
     with torch.inference_mode():
-        for repeat in range(options.repeats + 1):
+        for repeat in range(repeats + 1):
             for name, runner in runners.items():
                 start = time.perf_counter()
                 logits[name] = runner.heads(image)
@@ -68,14 +58,36 @@ def main() -> None:
         median = statistics.median(seconds[name])
         faster = statistics.median(seconds["torch"]) / median
         rows[name] = {"seconds": median, "min": min(seconds[name]), "difference": difference, "times_torch": faster}
-        print(f"{name:12} {median * 1000:8.1f} ms  largest difference {difference:.1e}  {faster:.2f} times torch eager")
-    fitting = {name: row for name, row in rows.items() if row["difference"] <= TOLERANCE and name != "torch"}
-    best = max(fitting, key=lambda name: fitting[name]["times_torch"], default=None)
-    if best is not None:
-        faster = rows[best]["times_torch"]
-        print(f"fastest within {TOLERANCE:g}: {best}, {faster:.2f} times torch eager (wanted: at least 1.5)")
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16], help="a picture; a step of a volume")
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--network", default="{}", help="JSON of network arguments that differ from inference.json")
+    parser.add_argument("--json", help="write the numbers there")
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(options.threads)
+    network = build(json.loads(options.network))
+    result = {"side": options.side, "threads": options.threads, "batches": {}}
+    for batch in options.batches:
+        rows = result["batches"][batch] = measure(network, batch, options.side, options.repeats)
+        for name, row in rows.items():
+            print(
+                f"batch {batch:3}  {name:12} {row['seconds'] * 1000:8.1f} ms  largest difference "
+                f"{row['difference']:.1e}  {row['times_torch']:.2f} times torch eager"
+            )
+        fitting = {name: row for name, row in rows.items() if row["difference"] <= TOLERANCE and name != "torch"}
+        best = max(fitting, key=lambda name: fitting[name]["times_torch"])
+        faster = fitting[best]["times_torch"]
+        print(f"batch {batch:3}  fastest within {TOLERANCE:g}: {best}, {faster:.2f} times torch (wanted: at least 1.5)")
     if options.json:
-        result = {"shape": shape, "threads": options.threads, "rows": rows, "best": best}
         Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
 
 

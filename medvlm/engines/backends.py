@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlm.engines.export import OUTPUTS, export_onnx, fingerprint
+from medvlm.networks.checkpoint import load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -245,39 +246,3 @@ def load_backend(
     """
     runtime = RuntimeNetwork(network, name, example_shape, cache_dir=cache_dir, tolerance=tolerance).prepare()
     return network if name == "torch" else runtime
-
-
-def load_weights(network: nn.Module, checkpoint: str | Path) -> nn.Module:
-    """Load a plain state dict into a network, every key of it.
-
-    Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When the file is no state dict, or does not fit; lists the keys that mismatch.
-    """
-    path = Path(checkpoint)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no weights at {path}; train the bundle, download its weights, or name a file with --checkpoint."
-        )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable checkpoint ({error}); train again or download it again.") from error
-    if not isinstance(state, Mapping):
-        raise ValueError(f"{path} holds a {type(state).__name__}, a dictionary of weights is needed.")
-    wanted = network.state_dict()
-    problems = [f"missing {key}" for key in wanted if key not in state]
-    problems += [f"unexpected {key}" for key in state if key not in wanted]
-    problems += [
-        f"{key} is {tuple(state[key].shape)}, the network has {tuple(value.shape)}"
-        for key, value in wanted.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    if problems:
-        rest = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ValueError(
-            f"{path} does not fit the network: {'; '.join(problems[:8])}{rest}; "
-            "use the configuration that it was trained with."
-        )
-    network.load_state_dict(state)
-    return network
