@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.transforms import Transform
 
+from medvlm.handlers.case_files import sha256_of
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
 
 
@@ -83,14 +85,24 @@ class Verdictd(Transform):
         key: the class logits ``(K,)``, class 0 = no tumour.
         operating_point: path of the frozen threshold's file; read when the first case comes.
         none_below: see :func:`judge`.
+        weights: file of the weights in use; a threshold that was chosen for others does not count.
     """
 
     def __init__(
-        self, key: str = "pred_tumour", operating_point: str | Path = "", none_below: float = NOTHING_FOUND_BELOW
+        self,
+        key: str = "pred_tumour",
+        operating_point: str | Path = "",
+        none_below: float = NOTHING_FOUND_BELOW,
+        weights: str | Path | None = None,
     ) -> None:
         self.key = key
         self.operating_point = operating_point
         self.none_below = none_below
+        self.weights = weights
+
+    @cached_property
+    def _weights_hash(self) -> str | None:
+        return sha256_of(self.weights) if self.weights and Path(self.weights).is_file() else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the case with ``result``: see :func:`judge`; nothing about volumes."""
@@ -99,5 +111,6 @@ class Verdictd(Transform):
         if self.key in d:
             logits = torch.as_tensor(d[self.key]).float().reshape(-1)
             probability = float(1 - torch.softmax(logits, dim=0)[0])
-        d["result"] = judge(probability, None, read_operating_point(self.operating_point), self.none_below)
+        point = read_operating_point(self.operating_point, self._weights_hash)
+        d["result"] = judge(probability, None, point, self.none_below)
         return d

@@ -56,6 +56,10 @@ def exported(trained: Path) -> dict[str, str]:
     }
 
 
+def version_of(trained: Path) -> str:
+    return json.loads((trained / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
+
+
 def network_of(trained: Path) -> torch.nn.Module:
     return monai.bundle.load(
         NAME, bundle_dir=str(trained.parent), workflow_type="inference", source="github", device="cpu"
@@ -102,7 +106,7 @@ def test_run_workflow_takes_the_strict_workflow(trained, phantoms):
 def test_the_metadata_is_valid_offline_and_a_fault_is_found(trained, tmp_path):
     file = trained / "configs" / "metadata.json"
     monai.bundle.verify_metadata(meta_file=str(file), filepath=str(SCHEMA))
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     del content["network_data_format"]
     (tmp_path / "metadata.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="network_data_format"):
@@ -127,7 +131,7 @@ def test_torchscript_gives_the_same_logits_and_holds_the_configs(trained, image,
     network, metadata, extra = monai.data.load_net_with_metadata(str(file), more_extra_files=["inference.json"])
     with torch.no_grad():
         torch.testing.assert_close(network.eval()(image), network_of(trained)(image), atol=1e-4, rtol=1e-4)
-    assert metadata["version"] == json.loads((trained / "configs" / "metadata.json").read_text())["version"]
+    assert metadata["version"] == version_of(trained)
     assert json.loads(extra["inference.json"])["network_def"]["features"] == [8, 8, 16, 16, 16]
 
 
@@ -201,7 +205,7 @@ def test_verify_checks_all_that_the_zoo_checks(trained, phantoms):
 def released(trained, tmp_path) -> Path:
     """The zip of a release."""
     file = pack(str(trained), str(tmp_path / "release"))
-    version = json.loads((trained / "configs" / "metadata.json").read_text())["version"]
+    version = version_of(trained)
     assert file.name == f"{NAME}_v{version}.zip"
     return file
 
@@ -264,7 +268,7 @@ def test_the_hub_would_get_what_a_release_holds(trained, tmp_path, monkeypatch):
     assert "https://example.org/owner/brats" in publish(str(trained), "owner/brats")
     assert {"configs/train.json", "models/model.pt", "models/operating_point.json", "README.md"} <= set(sent["files"])
     assert not [name for name in sent["files"] if name.startswith(("logs", "eval")) or name.endswith("_state.pt")]
-    assert sent["tags"] == [json.loads((trained / "configs" / "metadata.json").read_text())["version"]]
+    assert sent["tags"] == [version_of(trained)]
 
 
 def test_one_line_of_python_runs_an_image(trained, phantoms, monkeypatch):
@@ -276,6 +280,8 @@ def test_one_line_of_python_runs_an_image(trained, phantoms, monkeypatch):
     assert 0 <= result["result"]["tumour_probability"] <= 1
     assert bundle.operating_point["threshold"] == result["result"]["threshold"]
     assert result["result"]["calibrated"] is True
+    other = medvlm.load(NAME, device="cpu", overrides={"checkpoint": str(trained / "models" / "stage_1.pt")})(file)
+    assert other["result"]["calibrated"] is False, "the threshold was chosen for other weights"
 
 
 def test_a_bundle_that_cannot_be_written_loads_and_infers(trained, phantoms, tmp_path, monkeypatch):
