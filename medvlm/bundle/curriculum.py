@@ -118,7 +118,7 @@ def _run_stage(
 
 
 def _fingerprint(configs: Sequence[Path], datalist: Path, overrides: dict[str, Any], folder: Path, stage: str) -> str:
-    """A hash of all that decides the weights of a stage: configs, datalist, overrides and the weights it starts from."""
+    """A hash of all that decides a stage's weights: configs, datalist, overrides and the weights it starts from."""
     digest = hashlib.sha256()
     for path in configs:
         digest.update(path.read_bytes())
