@@ -35,7 +35,7 @@ def evaluated(trained, phantoms, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluation(evaluated) -> dict:
-    return json.loads((evaluated / "evaluation.json").read_text())
+    return json.loads((evaluated / "evaluation.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def rows(evaluated) -> list[dict]:
 
 
 def point_of(bundle: Path) -> dict:
-    return json.loads((bundle / "models" / "operating_point.json").read_text())
+    return json.loads((bundle / "models" / "operating_point.json").read_text(encoding="utf-8"))
 
 
 def test_every_test_case_has_one_row_with_what_is_known_of_it(rows, phantoms):
@@ -63,7 +63,7 @@ def test_every_test_case_has_one_row_with_what_is_known_of_it(rows, phantoms):
 
 
 def test_the_parts_of_evaluation_json_are_there(evaluation, trained):
-    metadata = json.loads((trained / "configs" / "metadata.json").read_text())
+    metadata = json.loads((trained / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert evaluation["bundle"] == {"name": metadata["name"], "version": metadata["version"]}
     weights = (trained / "models" / "model.pt").read_bytes()
     assert evaluation["checkpoint"] == {"file": "model.pt", "sha256": hashlib.sha256(weights).hexdigest()}
@@ -188,7 +188,7 @@ def test_the_report_is_one_file_with_the_numbers_and_the_pictures(evaluated, eva
 def test_the_same_evaluation_twice_is_the_same(evaluated, evaluation, trained, phantoms, tmp_path):
     evaluate(str(trained), str(phantoms), output_dir=str(tmp_path), **SMALL)
     assert (tmp_path / "cases.csv").read_bytes() == (evaluated / "cases.csv").read_bytes()
-    again = json.loads((tmp_path / "evaluation.json").read_text())
+    again = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     assert {**again, "created": ""} == {**evaluation, "created": ""}
 
 
@@ -203,7 +203,7 @@ def test_calibration_takes_the_highest_threshold_that_reaches_the_target(trained
         str(trained), str(phantoms), operating_point=str(file), output_dir=str(out), target_sensitivity=0.75,
         min_positives=1, **SMALL,
     )  # fmt: skip
-    point, rows = json.loads(file.read_text()), read_rows(out / "cases.csv")
+    point, rows = json.loads(file.read_text(encoding="utf-8")), read_rows(out / "cases.csv")
     validation = {case["case_id"] for case in load_datalist(phantoms / "datalist.json", "validation")}
     assert {row["case_id"] for row in rows} == validation
     scores = np.array([row["probability"] for row in rows if row["tumour"] == 1])
@@ -238,7 +238,7 @@ def test_a_threshold_of_other_weights_is_not_used(trained, phantoms, tmp_path):
     evaluate(
         str(trained), str(phantoms), weights=str(trained / "models" / "stage_1.pt"), output_dir=str(tmp_path), **SMALL
     )
-    point = json.loads((tmp_path / "evaluation.json").read_text())["operating_point"]
+    point = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["operating_point"]
     assert point["threshold"] == 0.5 and not point["frozen"]
 
 
@@ -249,7 +249,7 @@ def test_a_run_is_compared_with_others_on_the_same_cases(evaluated, trained, pha
         ablation_against={"twin": str(tmp_path / "twin" / "cases.csv"), "absent": str(tmp_path / "absent.csv")},
         **SMALL,
     )  # fmt: skip
-    ablation = json.loads((tmp_path / "eval" / "evaluation.json").read_text())["ablation"]
+    ablation = json.loads((tmp_path / "eval" / "evaluation.json").read_text(encoding="utf-8"))["ablation"]
     assert ablation and {(entry["name"], entry["against"]) for entry in ablation} == {("joint", "twin")}
     assert all(entry["difference"] == 0 for entry in ablation if entry["difference"] is not None)
 
