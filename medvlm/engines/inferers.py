@@ -13,7 +13,7 @@ from torch import Tensor
 
 POOLINGS = ("top_mean", "max", "mean")
 ABSENT_LOGIT = -20.0
-"""Mask logit of what was not shown to the network: a probability of 2e-9."""
+"""Mask logit of the background and of slices that were not shown to the network: a probability of 2e-9."""
 
 
 def named_heads(network: Callable, image: Tensor) -> dict[str, Tensor]:
@@ -58,7 +58,8 @@ class SliceInferer(Inferer):
     """Run a 2D network over the slices of a volume, and pool the slices' classes into the case's class.
 
     Slices without any non-zero voxel are not shown to the network: their mask logit is -20 and their class is
-    "no tumour" with the same certainty. Slices whose foreground is smaller than ``min_foreground`` times that of the
+    "no tumour" with the same certainty. The mask logit of the other slices' background (exactly 0 in every channel)
+    is -20 too: a tumour lies in the head. Slices whose foreground is smaller than ``min_foreground`` times that of the
     largest slice (the tips of the head) are segmented, but take no part in the case's class.
 
     Args:
@@ -131,7 +132,8 @@ class SliceInferer(Inferer):
     def _case(self, image: Tensor, network: Callable) -> dict[str, Tensor]:
         """Infer one case ``(C, X, Y, Z)``."""
         slices = image.movedim(self.axis + 1, 0)  # (Z, C, X, Y)
-        foreground = (slices != 0).any(dim=1).flatten(1).sum(dim=1)  # (Z,)
+        inside = (slices != 0).any(dim=1, keepdim=True)  # (Z, 1, X, Y)
+        foreground = inside.flatten(1).sum(dim=1)  # (Z,)
         kept = torch.nonzero(foreground).flatten()
         if len(kept) == 0:
             raise ValueError(f"a case of shape {tuple(image.shape)} holds only zeros; check its image file.")
@@ -143,7 +145,7 @@ class SliceInferer(Inferer):
         out: dict[str, Tensor] = {}
         if "mask" in heads:
             mask = heads["mask"].new_full((len(slices), *heads["mask"].shape[1:]), ABSENT_LOGIT)
-            mask[kept] = heads["mask"]
+            mask[kept] = heads["mask"].masked_fill(~inside[kept], ABSENT_LOGIT)
             out["mask"] = mask.movedim(0, self.axis + 1)  # (R, X, Y, Z)
         pooled = torch.nonzero(foreground[kept] >= self.min_foreground * foreground.max()).flatten()
         if "tumour" in heads:
@@ -164,8 +166,9 @@ class VolumeInferer(Inferer):
     """Run a 3D network once over a whole crop.
 
     The crop (made by the preprocessing: the brain's box) is padded with zeros at its far ends to the network's
-    divisor. Only a crop that is larger than ``limit`` is segmented in windows; its class is still computed once, on
-    the whole crop, with the decoder switched off.
+    divisor. The mask logit of the background (exactly 0 in every channel) becomes -20. Only a crop that is larger
+    than ``limit`` is segmented in windows; its class is still computed once, on the whole crop, with the decoder
+    switched off.
 
     Args:
         divisor: each side is padded to a multiple of it; the coarsest stride of the network's encoder.
@@ -221,6 +224,7 @@ class VolumeInferer(Inferer):
             out = self._windows(padded, network)
         if "mask" in out:
             out["mask"] = out["mask"][:, :, : shape[0], : shape[1], : shape[2]]
+            out["mask"] = out["mask"].masked_fill(~(image != 0).any(dim=1, keepdim=True), ABSENT_LOGIT)
         if self.features:
             out["features"] = network.pooled_features(padded)
         return out

@@ -46,6 +46,18 @@ def test_slices_go_in_batches_and_empty_ones_are_left_out():
     assert out["slice_tumour"][0, 0].tolist() == [20, -20]
 
 
+def test_there_is_no_tumour_in_the_background():
+    class Everywhere(Brightness):
+        def heads(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"mask": torch.ones_like(image[:, :1])}
+
+    image = volume(2, 3)
+    image = torch.cat([image, torch.zeros_like(image)], dim=1)  # a missing second channel
+    for inferer in (SliceInferer(), VolumeInferer(divisor=2, limit=(8, 8, 8))):
+        mask = inferer(image, Everywhere())["mask"]
+        assert torch.equal(mask == 1, image[:, :1] != 0) and torch.equal(mask == -20, image[:, :1] == 0)
+
+
 def test_top_mean_is_the_mean_of_the_highest_probabilities():
     out = SliceInferer(top_k=2)(volume(2, 5, 1, 4), Brightness())
     expected = torch.sigmoid(torch.tensor([5.0, 4.0])).mean()
