@@ -179,3 +179,15 @@ def _refuse_overlap(datalist: dict) -> None:
                     f"The patient {patient!r} would stand in {home[patient]} and in {section} (leakage); "
                     "prepare the sources together, so that one split is made for all of them."
                 )
+
+
+def cases_with_mask(cases: Sequence[dict]) -> list[dict]:
+    """Keep the cases whose mask is known: those with a mask file, and images said to be empty (``empty_mask``).
+
+    Raises:
+        ValueError: where none is left.
+    """
+    kept = [case for case in cases if case.get("label") or case.get("empty_mask")]
+    if not kept:
+        raise ValueError(f"none of {len(cases)} cases has a known mask; segmentation needs some, or --healthy_masks.")
+    return kept

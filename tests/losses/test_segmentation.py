@@ -33,17 +33,33 @@ def test_zero_at_the_perfect_prediction(spatial, gamma):
     assert loss.abs().max() < 1e-5
 
 
-def test_empty_mask_pushes_every_voxel_down():
+def test_empty_mask_pushes_every_voxel_down_where_all_voxels_count():
     pred = torch.zeros(1, 1, 16, 16, requires_grad=True)
-    loss = RegionLoss()(pred, torch.zeros(1, 1, 16, 16))
-    loss.sum().backward()
+    RegionLoss(hardest=1.0)(pred, torch.zeros(1, 1, 16, 16)).sum().backward()
     assert (pred.grad > 1e-5).all()
 
 
-def test_dice_of_an_empty_mask_has_a_gradient_of_its_own():
-    pred = torch.full((1, 1, 16, 16), -5.0, requires_grad=True)
-    RegionLoss(cross_entropy=0.0)(pred, torch.zeros(1, 1, 16, 16)).sum().backward()
-    assert (pred.grad > 1e-4).all()
+def test_empty_mask_pushes_its_false_voxels_down():
+    pred = torch.full((1, 1, 16, 16), -5.0)
+    pred[0, 0, 3, 3:5] = 2.0
+    pred.requires_grad_()
+    RegionLoss()(pred, torch.zeros(1, 1, 16, 16)).sum().backward()
+    assert (pred.grad[0, 0, 3, 3:5] > 0.01).all()
+
+
+def test_an_empty_region_has_no_dice_term():
+    pred = torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    target = torch.zeros(1, 2, 16, 16)
+    target[0, 1, 2:9, 3:7] = 1
+    both = RegionLoss(cross_entropy=0.0)(pred, target)
+    alone = RegionLoss(cross_entropy=0.0)(pred[:, 1:], target[:, 1:])
+    assert both.item() == pytest.approx(alone.item() / 2)
+
+
+@pytest.mark.parametrize("hardest", [0.0, 1.1])
+def test_a_fraction_outside_its_range_is_refused(hardest):
+    with pytest.raises(ValueError, match="hardest must lie in"):
+        RegionLoss(hardest=hardest)
 
 
 def test_gradient_agrees_with_finite_differences():
