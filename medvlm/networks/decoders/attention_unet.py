@@ -53,13 +53,16 @@ class AttentionUNetDecoder(nn.Module):
         """Decode the maps of an encoder.
 
         Args:
-            features: ``(B, encoder_channels[i], *S / encoder_strides[i])``, finest to coarsest.
+            features: ``(B, encoder_channels[i], *S / encoder_strides[i])``, finest to coarsest. The list is emptied:
+                at inference each map is let go as soon as it is used, which halves the peak of a large volume.
 
         Returns:
             ``(B, output_channels, *S / output_stride)``.
         """
-        current = features[-1]
-        for index, (up, gate, stage) in enumerate(zip(self.ups, self.gates, self.stages, strict=True)):
-            skip = features[len(features) - 2 - index]
-            current = stage(torch.cat([gate(skip, current), up(current)], dim=1))
+        current = features.pop()
+        for up, gate, stage in zip(self.ups, self.gates, self.stages):  # noqa: B905  TorchScript knows no strict
+            skip = features.pop()
+            joined = torch.cat([gate(skip, current), up(current)], dim=1)
+            del skip, current
+            current = stage(joined)
         return current

@@ -125,10 +125,10 @@ class SegClsNet(Freezable):
         """
         maps = self.encode(image)
         result: dict[str, Tensor] = {}
-        if self.mask_on:
-            result["mask"] = self.mask_head(self.decoder(maps))
         if self.tumour_on:
             result["tumour"] = self.tumour_head(maps)
+        if self.mask_on:
+            result["mask"] = self.mask_head(self.decoder(maps))  # the decoder empties the list of maps
         return result
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -56,4 +56,5 @@ class HeadsTuple(nn.Module):
             Logits ``(B, R, *S)`` of the mask and ``(B, K)`` of the classes, whatever heads are on.
         """
         maps: list[torch.Tensor] = self.network.encode(image)
-        return self.network.mask_head(self.network.decoder(maps)), self.network.tumour_head(maps)
+        tumour = self.network.tumour_head(maps)
+        return self.network.mask_head(self.network.decoder(maps)), tumour  # the decoder empties the list of maps
