@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--backend", default="torch", help="ours: torch, onnxruntime or openvino")
     parser.add_argument("--network", default="{}", help="JSON of network arguments that differ from inference_3d.json")
-    parser.add_argument("--divisor", type=int, default=32, help="coarsest stride of that network")
+    parser.add_argument("--divisor", type=int, default=16, help="coarsest stride of that network")
     parser.add_argument("--json", help="write the numbers there")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--work", help=argparse.SUPPRESS)

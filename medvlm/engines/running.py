@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ def bundle_root() -> str:
             root = Path(root).resolve()
             return str(root.parent if root.name == "configs" else root)
     return str(Path.cwd())
+
+
+def command_line() -> str:
+    """The command that started this process, as it may be typed again; for a report's provenance."""
+    words = sys.orig_argv or sys.argv
+    return shlex.join(["python", *words[1:]])
 
 
 def _callers() -> Iterator[FrameType]:
