@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transforms.augment import ForegroundOnly, ForegroundOnlyd
 from transforms.channels import RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
+from transforms.components import DropSmallComponents, DropSmallComponentsd
 from transforms.geometry import FitInPlane, FitInPlaned, SpacingSafed
 from transforms.intensity import BrainZScore, BrainZScored, brain_foreground, is_foreground
 from transforms.photos import PhotoReader
@@ -15,6 +16,8 @@ from transforms.slices import RandSlice, RandSliced
 __all__ = [
     "BrainZScore",
     "BrainZScored",
+    "DropSmallComponents",
+    "DropSmallComponentsd",
     "FitInPlane",
     "FitInPlaned",
     "ForegroundOnly",
