@@ -51,6 +51,8 @@ def unfreeze(network: nn.Module, names: Sequence[str] = ("encoder",)) -> nn.Modu
 
 
 def _set(network: nn.Module, names: Sequence[str], frozen: bool) -> nn.Module:
+    if not names:
+        return network  # nothing to freeze: any network will do
     inner = network if isinstance(network, Freezable) else getattr(network, "module", network)
     if not isinstance(inner, Freezable):
         raise TypeError(f"only a Freezable network can be frozen by name, got {type(network).__name__}.")
