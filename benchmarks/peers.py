@@ -115,10 +115,9 @@ def _epoch_seconds(configs: list[str], settings: dict, steps: int = 6) -> float:
     """Time some training steps and one validation, and scale them to an epoch."""
     workflow = ConfigWorkflow(config_file=configs, **settings)
     workflow.initialize()
-    trainer, evaluator = (
-        workflow.parser.get_parsed_content("train::trainer"),
-        workflow.parser.get_parsed_content("validate::evaluator"),
-    )
+    trainer = workflow.parser.get_parsed_content("train::trainer")
+    evaluator = workflow.parser.get_parsed_content("validate::evaluator")
+    workflow.parser.get_parsed_content("early_stop").set_trainer(trainer)
     batches = iter(trainer.data_loader)
     trainer.network.train()
     for number in range(steps + 2):
