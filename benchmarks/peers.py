@@ -108,7 +108,7 @@ def main(
 def _evaluation(settings: dict) -> dict:
     """The settings, without the parts of the report that need this library's own network."""
     handler = "validate::handlers::0"
-    return {**settings, f"{handler}::cam": None, "validate::inferer::features": False}
+    return {**settings, f"{handler}::cam": "$None", "validate::inferer::features": False}
 
 
 def _epoch_seconds(configs: list[str], settings: dict, steps: int = 6) -> float:

@@ -14,18 +14,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monai.bundle import ConfigParser
 from PIL import Image
 
 from medvlm.__main__ import main
 from medvlm.bundle.prediction import predict
 from medvlm.data.datalists import load_datalist, save_datalist
 from medvlm.engines.prediction import PredictionReport
-from medvlm.networks.nets import MaskNet
 
 MAPS = ("labels", "probabilities", "cam", "uncertainty_mc", "uncertainty_tta")
 FAST = {"mc_samples": 2, "progress": False}
 BARE = {"mc_samples": 0, "tta": False, "cam": False, "overlay": False, "progress": False}
-FEW = (8, 8, 16, 16, 16)
 COARSE = {"volume_size": [64, 64, 32], "spacing_mm": [4.0, 4.0, 4.0]}
 
 
@@ -241,18 +240,19 @@ def test_the_same_input_twice_gives_the_same_bytes(trained, kinds, tmp_path):
 def test_the_stock_run_of_monai_infers(trained, kinds, tmp_path, configs):
     settings = dict(BARE)
     if "inference_3d" in configs:
-        settings |= {**COARSE, "checkpoint": str(random_3d(tmp_path))}
+        settings |= {**COARSE, "checkpoint": str(random_3d(trained, tmp_path))}
     files = [str(trained / "configs" / f"{name}.json") for name in configs]
     source = kinds["modalities"][0]
     monai.bundle.run(config_file=files, dataset_dir=str(source), output_dir=str(tmp_path / "out"), **settings)
     assert (tmp_path / "out" / source.name / "labels.nii.gz").is_file()
 
 
-def random_3d(folder: Path) -> Path:
+def random_3d(bundle: Path, folder: Path) -> Path:
     """Weights of the 3D network as they are before training."""
     torch.manual_seed(0)
-    network = MaskNet(spatial_dims=3, in_channels=4, regions=3, features=FEW, stem_stride=2)
-    torch.save(network.state_dict(), folder / "random_3d.pt")
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / f"{name}.json") for name in ("inference", "inference_3d")])
+    torch.save(parser.get_parsed_content("network_def").state_dict(), folder / "random_3d.pt")
     return folder / "random_3d.pt"
 
 
@@ -265,7 +265,7 @@ def test_the_3d_overlay_takes_four_channels_and_does_without_one(trained, kinds,
         next(source.glob(f"*_{missing}.nii.gz")).unlink()
     report = predict(
         str(trained), str(source), str(tmp_path / "out"), overlays="inference_3d",
-        checkpoint=str(random_3d(tmp_path)), **COARSE, **FAST,
+        checkpoint=str(random_3d(trained, tmp_path)), **COARSE, **FAST,
     )  # fmt: skip
     assert report.status == 0, str(report)
     manifest = report.done["case"]

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monai.bundle import ConfigParser
 from PIL import Image
 
 from medvlm.bundle.prediction import predict
-from medvlm.networks.nets import MaskNet
 
 DATA = Path(os.environ.get("MEDVLM_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = pytest.mark.skipif(
@@ -42,11 +42,12 @@ def bundle(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("bundles") / SOURCE.name
     shutil.copytree(SOURCE / "configs", root / "configs")
     (root / "models").mkdir()
-    torch.manual_seed(0)
-    network = MaskNet(features=FEATURES, stem_stride=2)
-    torch.save(network.state_dict(), root / "models" / "model.pt")
-    network = MaskNet(spatial_dims=3, in_channels=4, regions=3, features=FEATURES, stem_stride=2)
-    torch.save(network.state_dict(), root / "models" / "model_3d.pt")
+    for names, weights in ((["inference"], "model.pt"), (["inference", "inference_3d"], "model_3d.pt")):
+        torch.manual_seed(0)
+        parser = ConfigParser()
+        parser.read_config([str(root / "configs" / f"{name}.json") for name in names])
+        parser["network_def::features"] = FEATURES
+        torch.save(parser.get_parsed_content("network_def").state_dict(), root / "models" / weights)
     return root
 
 
