@@ -43,7 +43,7 @@ demo: $(DEMO)/predictions/summary.csv $(DEMO)/eval/report.html
 	@echo "report: $(abspath $(DEMO)/eval/report.html)"
 
 $(DEMO)/data/datalist.json: | $(INSTALLED)
-	$(RUN) -m medvlm phantom $(DEMO)/data --sources brats2021,brats2023,kaggle_yes_no --cases_per_source 40 --shape 96,96,20
+	$(RUN) -m medvlm phantom $(DEMO)/data --sources brats2021,brats2023,kaggle_yes_no --cases_per_source 32 --shape 96,96,20
 	$(RUN) -m medvlm prepare mixed --root $(DEMO)/data --out $@ --fractions 0.6,0.2,0.2 --healthy_masks
 
 # a stage's weights are there before it has ended, so each leaves a mark when it has

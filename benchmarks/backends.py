@@ -26,7 +26,9 @@ def build(overrides: dict):
 
     from medvlm.networks.nets import MaskNet
 
-    config = json.loads((ROOT / "bundles" / "brats_mri_multitask" / "configs" / "inference.json").read_text())
+    config = json.loads(
+        (ROOT / "bundles" / "brats_mri_multitask" / "configs" / "inference.json").read_text(encoding="utf-8")
+    )
     arguments = {key: value for key, value in config["network_def"].items() if key != "_target_"}
     torch.manual_seed(0)
     return MaskNet(**{**arguments, **overrides}).eval()
@@ -88,7 +90,7 @@ def main() -> None:
         faster = fitting[best]["times_torch"]
         print(f"batch {batch:3}  fastest within {TOLERANCE:g}: {best}, {faster:.2f} times torch (wanted: at least 1.5)")
     if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
+        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

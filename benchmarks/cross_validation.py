@@ -77,7 +77,7 @@ def main(
         rows += read_rows(folder / "cases.csv")
     write_rows(rows, Path(out) / "cases.csv")
     summary = summarise(rows, regions=["WT"], n_boot=2000)
-    (Path(out) / "evaluation.json").write_text(json.dumps(summary, indent=2))
+    (Path(out) / "evaluation.json").write_text(json.dumps(summary, indent=2), encoding="utf-8")
     print(json.dumps({"network": network, "fold_seconds": took, **_shown(summary)}, indent=2))
 
 

@@ -61,8 +61,8 @@ def make_weights(path: Path, arguments: dict) -> None:
 def network_arguments(overrides: dict) -> dict:
     """The network of ``inference_3d.json`` over ``inference.json``."""
     configs = ROOT / "bundles" / "brats_mri_multitask" / "configs"
-    arguments = json.loads((configs / "inference.json").read_text())["network_def"]
-    for key, value in json.loads((configs / "inference_3d.json").read_text()).items():
+    arguments = json.loads((configs / "inference.json").read_text(encoding="utf-8"))["network_def"]
+    for key, value in json.loads((configs / "inference_3d.json").read_text(encoding="utf-8")).items():
         if key.startswith("network_def::"):
             arguments[key.split("::")[1]] = value
     arguments.pop("_target_")
@@ -211,7 +211,7 @@ def main() -> None:
         print(f"{name:5} {row['seconds']:8.2f} s  {row['cpu']:8.2f} CPU s  peak {row['peak_mb']:7.0f} MB")
     print(f"ours is {result['times_faster']:.2f} times faster (wanted: at least 8); peak memory wanted: under 2000 MB")
     if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n")
+        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def tools(tmp_path, monkeypatch):
     """Three commands of a module that is written for the test."""
     package = tmp_path / "shop"
     package.mkdir()
-    (package / "tools.py").write_text(TOOLS)
+    (package / "tools.py").write_text(TOOLS, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(commands, "_PACKAGE", package)
     table = {name: f"shop.tools:{name}" for name in ("paint", "build", "judge")}

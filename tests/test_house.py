@@ -79,7 +79,8 @@ def test_there_is_a_library_to_look_at():
 
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
 def test_imports_keep_to_the_layers(path):
-    found = {name: why for name in imports(path, ast.parse(path.read_text())) if (why := forbidden(path, name))}
+    names = imports(path, ast.parse(path.read_text(encoding="utf-8")))
+    found = {name: why for name in names if (why := forbidden(path, name))}
     assert not found
 
 
@@ -107,7 +108,7 @@ def test_parts_do_not_import_in_circles():
     for path in LIBRARY:
         here = path.relative_to(ROOT).parts
         if here[0] == "medvlm" and len(here) > 2:
-            for name in imports(path, ast.parse(path.read_text())):
+            for name in imports(path, ast.parse(path.read_text(encoding="utf-8"))):
                 there = name.split(".")
                 if there[0] == "medvlm" and len(there) > 1 and (ROOT / "medvlm" / there[1]).is_dir():
                     graph.setdefault(here[1], set()).add(there[1])
@@ -145,8 +146,8 @@ def test_bundles_hold_no_python():
 
 @pytest.mark.parametrize("path", files("bundles/*/configs/*.json"), ids=name_of)
 def test_bundle_configs_hold_no_hidden_logic(path):
-    json.loads(path.read_text())
-    expressions = re.findall(r'"\$((?:[^"\\]|\\.)*)"', path.read_text())
+    json.loads(path.read_text(encoding="utf-8"))
+    expressions = re.findall(r'"\$((?:[^"\\]|\\.)*)"', path.read_text(encoding="utf-8"))
     assert not [text for text in expressions if "lambda" in text or re.search(r"\bfor\b.*\bif\b", text)]
 
 
@@ -163,7 +164,7 @@ def test_no_file_names_a_folder_of_one_machine():
         f"{name_of(path)}:{number}"
         for path in texts()
         if path.relative_to(ROOT).parts[0] != "tests"
-        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
         if MACHINE_PATH.search(line)
     ]
     assert not found
@@ -171,7 +172,7 @@ def test_no_file_names_a_folder_of_one_machine():
 
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
 def test_library_neither_prints_nor_asserts(path):
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert "print" not in calls or path.name == "__main__.py"
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
@@ -179,5 +180,5 @@ def test_library_neither_prints_nor_asserts(path):
 
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
 def test_file_is_not_too_long_and_its_name_says_something(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
     assert not re.fullmatch(r"(utils?|helpers?|common|misc)|.*_(v\d|simple|new|old)", path.stem)

@@ -175,6 +175,10 @@ def _short_targets(files: list[Path]) -> list[str]:
     ]
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
 def personal_paths(root: Path) -> list[str]:
     """List the text files of a bundle that name a folder of one machine or person."""
     texts = sorted(path for path in root.rglob("*") if path.suffix in TEXT or path.name == "LICENSE")
@@ -182,8 +186,7 @@ def personal_paths(root: Path) -> list[str]:
         path for path in texts if path.is_file() and not {"models", "eval", "logs"} & set(path.relative_to(root).parts)
     ]
     lines = itertools.chain.from_iterable(
-        ((path, number, line) for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1))
-        for path in kept
+        ((path, number, line) for number, line in enumerate(_lines(path), 1)) for path in kept
     )
     return [
         f"{path.relative_to(root)}:{number} names {found[0]}"

@@ -100,14 +100,14 @@ def _run_stage(
     weights = folder / parser.get_parsed_content("weights_name")
     fingerprint = _fingerprint(configs, Path(parser.get_parsed_content("datalist")), overrides, folder, stage)
     record_file = folder / RECORD
-    record = json.loads(record_file.read_text()) if record_file.is_file() else {}
+    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
     if not again and weights.is_file() and record.get(stage, {}).get("fingerprint") == fingerprint:
         logger.info("stage %s has run with this configuration and data: %s is kept", stage, weights)
         return weights
     logger.info("stage %s starts", stage)
     start = time.perf_counter()
     _run(root, configs, dataset_dir, overrides)
-    record = json.loads(record_file.read_text()) if record_file.is_file() else {}
+    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
     record[stage] = {
         "fingerprint": _fingerprint(configs, Path(parser.get_parsed_content("datalist")), overrides, folder, stage),
         "weights": weights.name,

@@ -151,7 +151,7 @@ class LoadedBundle:
     def operating_point(self) -> dict | None:
         """The threshold frozen on validation data (``models/operating_point.json``), or None before it is chosen."""
         file = self.root / OPERATING_POINT
-        return json.loads(file.read_text()) if file.is_file() else None
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def __call__(self, case: Mapping[str, Any] | str | Path) -> dict[str, Any]:
         """Run one case, as MONAI's evaluator does.

@@ -88,7 +88,7 @@ def _quiet() -> Iterator[None]:
 
 def _listed_as_large(root: Path) -> bool:
     files = [root / f"large_files.{ending}" for ending in ("yml", "yaml", "json")]
-    return any(file.is_file() and WEIGHTS in file.read_text() for file in files)
+    return any(file.is_file() and WEIGHTS in file.read_text(encoding="utf-8") for file in files)
 
 
 def _version_problems(root: Path) -> list[str]:

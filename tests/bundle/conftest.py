@@ -82,7 +82,7 @@ INFERENCE = {
 
 
 def write_config(root: Path, name: str, content: dict) -> None:
-    (root / "configs" / f"{name}.json").write_text(json.dumps(content, indent=4))
+    (root / "configs" / f"{name}.json").write_text(json.dumps(content, indent=4), encoding="utf-8")
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def toy(tmp_path):
     write_config(root, "train", TRAIN)
     write_config(root, "inference", INFERENCE)
     shutil.copy(METADATA, root / "configs" / "metadata.json")
-    (root / "LICENSE").write_text("Apache License\n")
-    (root / "docs" / "README.md").write_text("Run `configs/inference.json` with `models/model.pt`.\n")
-    (root / "docs" / "data_license.txt").write_text("phantoms\n")
+    (root / "LICENSE").write_text("Apache License\n", encoding="utf-8")
+    (root / "docs" / "README.md").write_text("Run `configs/inference.json` with `models/model.pt`.\n", encoding="utf-8")
+    (root / "docs" / "data_license.txt").write_text("phantoms\n", encoding="utf-8")
     torch.manual_seed(0)
     torch.save(toy_network().state_dict(), root / "models" / "model.pt")
     return root
@@ -116,10 +116,10 @@ def change(toy):
 
     def apply(name: str, **changes) -> Path:
         file = toy / "configs" / f"{name}.json"
-        parser = ConfigParser(json.loads(file.read_text()))
+        parser = ConfigParser(json.loads(file.read_text(encoding="utf-8")))
         for key, value in changes.items():
             parser.set(value, key)
-        file.write_text(json.dumps({k: v for k, v in parser.get().items() if k != "_meta_"}))
+        file.write_text(json.dumps({k: v for k, v in parser.get().items() if k != "_meta_"}), encoding="utf-8")
         return toy
 
     return apply

@@ -50,17 +50,21 @@ def test_points_at_what_deserves_a_look(toy, change, changes, words):
 
 
 def test_an_overlay_is_judged_over_the_config_that_it_fits(toy):
-    (toy / "configs" / "short.json").write_text(json.dumps({"train::trainer::max_epochs": "@epochs", "epochs": 3}))
-    (toy / "configs" / "softer.json").write_text(json.dumps({"postprocessing::transforms::1::threshold": 0.1}))
+    (toy / "configs" / "short.json").write_text(
+        json.dumps({"train::trainer::max_epochs": "@epochs", "epochs": 3}), encoding="utf-8"
+    )
+    (toy / "configs" / "softer.json").write_text(
+        json.dumps({"postprocessing::transforms::1::threshold": 0.1}), encoding="utf-8"
+    )
     runs = runs_of(toy, config_files(toy))
     assert "train" in runs["short.json"][0] and "train" not in runs["softer.json"][0]
     assert audit(str(toy)).status == 0
 
 
 def test_finds_a_broken_overlay_and_python_and_bad_json(toy):
-    (toy / "configs" / "lost.json").write_text(json.dumps({"no::such": 1}))
-    (toy / "configs" / "part.py").write_text("x = 1\n")
+    (toy / "configs" / "lost.json").write_text(json.dumps({"no::such": 1}), encoding="utf-8")
+    (toy / "configs" / "part.py").write_text("x = 1\n", encoding="utf-8")
     assert any("lost.json fits neither" in row for row in found(toy, "failed"))
     assert any("part.py belongs in a library" in row for row in found(toy, "failed"))
-    (toy / "configs" / "lost.json").write_text("{")
+    (toy / "configs" / "lost.json").write_text("{", encoding="utf-8")
     assert any("readable: lost.json" in row for row in found(toy, "failed"))

@@ -88,7 +88,7 @@ def test_broken_weights_are_refused(toy, content):
 
 def test_operating_point_is_read_or_none(toy):
     assert medvlm.load(toy).operating_point is None
-    (toy / "models" / "operating_point.json").write_text(json.dumps({"threshold": 0.4}))
+    (toy / "models" / "operating_point.json").write_text(json.dumps({"threshold": 0.4}), encoding="utf-8")
     assert medvlm.load(toy).operating_point == {"threshold": 0.4}
 
 

@@ -11,7 +11,7 @@ from medvlm.bundle.locate import available_bundles, find_bundle, search_folders
 
 def make(folder, name="toy"):
     (folder / name / "configs").mkdir(parents=True)
-    (folder / name / "configs" / "metadata.json").write_text("{}")
+    (folder / name / "configs" / "metadata.json").write_text("{}", encoding="utf-8")
     return folder / name
 
 

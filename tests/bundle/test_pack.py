@@ -15,7 +15,7 @@ from medvlm.bundle.pack import pack
 def test_holds_the_bundle_under_its_name_and_no_leftovers(toy, tmp_path):
     for name in ("logs/events.1", "eval/evaluation.json", "models/joint_state.pt", "configs/__pycache__/x.pyc"):
         (toy / name).parent.mkdir(exist_ok=True)
-        (toy / name).write_text("left over")
+        (toy / name).write_text("left over", encoding="utf-8")
     target = pack(str(toy), str(tmp_path / "out"))
     assert target.name == "toy_v0.1.0.zip"
     assert zipfile.ZipFile(target).namelist() == [
@@ -56,13 +56,15 @@ def test_refuses_without_weights_unless_allowed(toy, tmp_path):
 
 def test_refuses_a_version_that_the_changelog_lacks(toy, tmp_path):
     file = toy / "configs" / "metadata.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "version": "0.2.0"}))
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "version": "0.2.0"}), encoding="utf-8")
     with pytest.raises(ValueError, match="version '0.2.0' of toy has no entry in changelog"):
         pack(str(toy), str(tmp_path))
 
 
 @pytest.mark.parametrize(("path", "kept"), [("models/model.pt", False), ("models/other.pt", True)])
 def test_large_files_lists_only_what_is_not_packed(toy, tmp_path, path, kept):
-    (toy / "large_files.yml").write_text(f"large_files:\n  - path: {path}\n    url: https://example.org/model.pt\n")
+    (toy / "large_files.yml").write_text(
+        f"large_files:\n  - path: {path}\n    url: https://example.org/model.pt\n", encoding="utf-8"
+    )
     names = zipfile.ZipFile(pack(str(toy), str(tmp_path))).namelist()
     assert ("toy/large_files.yml" in names) is kept

@@ -16,8 +16,8 @@ def failures(root, **kwargs):
 
 def set_metadata(root, **changes):
     file = root / "configs" / "metadata.json"
-    content = {**json.loads(file.read_text()), **changes}
-    file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    content = {**json.loads(file.read_text(encoding="utf-8")), **changes}
+    file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}), encoding="utf-8")
 
 
 def test_a_sound_bundle_passes_from_any_folder(toy, tmp_path, monkeypatch):
@@ -62,9 +62,9 @@ def test_finds_missing_and_misnamed_properties(toy, change):
     change("inference", evaluator={"_target_": "builtins.dict", "postprocessing": "@after"}, after=None)
     found = verify(str(toy)).rows
     assert any("'postprocessing' must have the id 'postprocessing'" in row.detail for row in found)
-    config = json.loads((toy / "configs" / "train.json").read_text())
+    config = json.loads((toy / "configs" / "train.json").read_text(encoding="utf-8"))
     del config["train"]["inferer"]
-    (toy / "configs" / "train.json").write_text(json.dumps(config))
+    (toy / "configs" / "train.json").write_text(json.dumps(config), encoding="utf-8")
     assert "required property 'train_inferer'" in failures(toy)["properties of train.json"]
 
 
@@ -75,7 +75,7 @@ def test_finds_handlers_that_monais_check_cannot_read(toy, change):
 
 def test_finds_files_that_are_missing_or_only_named(toy):
     (toy / "docs" / "data_license.txt").unlink()
-    (toy / "docs" / "README.md").write_text("See `configs/evaluate.json` and `docs/figure.png`.\n")
+    (toy / "docs" / "README.md").write_text("See `configs/evaluate.json` and `docs/figure.png`.\n", encoding="utf-8")
     found = [row.detail for row in verify(str(toy)).rows if row.verdict == "failed"]
     assert "docs/data_license.txt is missing" in found
     assert "docs/README.md names configs/evaluate.json, which does not exist" in found
@@ -83,13 +83,13 @@ def test_finds_files_that_are_missing_or_only_named(toy):
 
 
 def test_finds_a_personal_path(toy):
-    (toy / "docs" / "README.md").write_text("Data in /home/someone/data.\n")
+    (toy / "docs" / "README.md").write_text("Data in /home/someone/data.\n", encoding="utf-8")
     assert failures(toy)["paths"] == "docs/README.md:1 names /home/someone"
 
 
 def test_publishing_dry_lists_what_would_be_uploaded(toy):
     (toy / "eval").mkdir()
-    (toy / "eval" / "rows.csv").write_text("a\n")
+    (toy / "eval" / "rows.csv").write_text("a\n", encoding="utf-8")
     text = publish(str(toy), "someone/toy", dry_run=True)
     assert "would upload to someone/toy (private): 7 files" in text
     assert "models/model.pt" in text and "eval/rows.csv" not in text

@@ -108,7 +108,7 @@ def test_the_metadata_is_valid_offline_and_a_fault_is_found(trained, tmp_path):
     monai.bundle.verify_metadata(meta_file=str(file), filepath=str(SCHEMA))
     content = json.loads(file.read_text(encoding="utf-8"))
     del content["network_data_format"]
-    (tmp_path / "metadata.json").write_text(json.dumps(content))
+    (tmp_path / "metadata.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ValueError, match="network_data_format"):
         monai.bundle.verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(SCHEMA))
 

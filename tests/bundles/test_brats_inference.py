@@ -181,7 +181,7 @@ def hospital(kinds, tmp_path) -> Path:
     file = next((root / "cut").glob("*_flair.nii.gz"))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     (root / "text").mkdir()
-    (root / "text" / "x_flair.nii.gz").write_text("not an image")
+    (root / "text" / "x_flair.nii.gz").write_text("not an image", encoding="utf-8")
     (root / "other").mkdir()
     shutil.copy(next((root / "good").glob("*_t1.nii.gz")), root / "other" / "x_t1.nii.gz")
     return root

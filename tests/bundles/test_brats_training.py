@@ -33,7 +33,7 @@ def run(bundle, phantoms, tiny):
 def test_the_curriculum_leaves_each_stage_and_a_frozen_operating_point(trained):
     models = trained / "models"
     assert {"stage_1.pt", "stage_2.pt", "model.pt", "operating_point.json"} <= {p.name for p in models.iterdir()}
-    point = json.loads((models / "operating_point.json").read_text())
+    point = json.loads((models / "operating_point.json").read_text(encoding="utf-8"))
     assert point["frozen"] and point["chosen_on"] == "validation" and 0 <= point["threshold"] <= 1
 
 

@@ -81,7 +81,7 @@ class Maker:
             "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in names],
             "test": [f"./imagesTs/{n}.nii.gz" for n in test],
         }
-        (base / "dataset.json").write_text(json.dumps(description))
+        (base / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
         return base
 
     def kaggle(self, counts: dict[str, int], folder="kaggle_yes_no") -> Path:

@@ -21,7 +21,7 @@ def _case(folder: Path, name: str, patient: str | None = None) -> dict:
 def test_paths_are_written_relative_and_read_absolute(tmp_path):
     data, out = tmp_path / "data", tmp_path / "lists" / "a.json"
     save_datalist({"training": [_case(data, "x")]}, out)
-    written = json.loads(out.read_text())["training"][0]
+    written = json.loads(out.read_text(encoding="utf-8"))["training"][0]
     assert written["image"] == ["../data/x_a.nii.gz", "../data/x_b.nii.gz"]
     loaded = load_datalist(out, "training")[0]
     assert loaded["image"][0] == str(data / "x_a.nii.gz")
@@ -63,14 +63,14 @@ def test_a_missing_datalist_names_the_command(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cases": []}'], ids=["damaged", "list", "no section"])
 def test_what_is_no_datalist_is_refused(tmp_path, text):
-    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match="a.json"):
         read_datalist(tmp_path / "a.json")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     save_datalist({"training": []}, tmp_path / "a.json")
-    before = (tmp_path / "a.json").read_text()
+    before = (tmp_path / "a.json").read_text(encoding="utf-8")
 
     def full(*args):
         raise OSError(28, "No space left on device")
@@ -78,7 +78,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         save_datalist({"training": [_case(tmp_path, "x")]}, tmp_path / "a.json")
-    assert (tmp_path / "a.json").read_text() == before
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -88,7 +88,7 @@ def test_merging_keeps_sections_and_moves_paths(tmp_path):
     merged = merge_datalists([tmp_path / "a" / "a.json", tmp_path / "b" / "b.json"])
     assert merged["name"] == "a+b"
     save_datalist(merged, tmp_path / "ab.json")
-    assert json.loads((tmp_path / "ab.json").read_text())["test"][0]["label"] == "b/y_seg.nii.gz"
+    assert json.loads((tmp_path / "ab.json").read_text(encoding="utf-8"))["test"][0]["label"] == "b/y_seg.nii.gz"
 
 
 def test_merging_refuses_a_patient_on_two_sides(tmp_path):

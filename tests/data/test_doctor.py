@@ -64,11 +64,11 @@ def _empty(path):
 
 
 def _text(path):
-    open(path, "w").write("<html>404</html>")
+    open(path, "w", encoding="utf-8").write("<html>404</html>")
 
 
 def _lfs(path):
-    open(path, "w").write("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    open(path, "w", encoding="utf-8").write("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
 
 
 def _plain(path):
@@ -233,7 +233,7 @@ def test_tiny_and_huge_pictures(make, tmp_path, size, severity, word):
 def test_a_truncated_picture_and_one_that_is_none(make, tmp_path):
     cut = make.picture(tmp_path / "cut.jpg", size=(300, 300), coarse=100)
     _truncate(cut)
-    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "text.png").write_text("hello", encoding="utf-8")
     for name in ("cut.jpg", "text.png"):
         rows = check_case(_picture_case(tmp_path / name))
         assert [p.severity for p in rows] == ["error"] and "cannot be read" in rows[0].problem
@@ -274,7 +274,7 @@ def test_the_convention_of_msd_for_a_mask_of_brats2023_raises_a_doubt():
 
 def _sections(make, tmp_path):
     prepare("kaggle_yes_no", str(make.kaggle({"yes": 6, "no": 6})), str(tmp_path / "d.json"))
-    return json.loads((tmp_path / "d.json").read_text())
+    return json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
 
 
 def test_a_prepared_list_is_sound_and_the_status_says_so(make, tmp_path, capsys):
@@ -286,9 +286,9 @@ def test_a_prepared_list_is_sound_and_the_status_says_so(make, tmp_path, capsys)
 def test_leakage_by_patient(make, tmp_path, capsys):
     datalist = _sections(make, tmp_path)
     datalist["test"][0]["patient_id"] = datalist["training"][0]["patient_id"]
-    (tmp_path / "d.json").write_text(json.dumps(datalist))
+    (tmp_path / "d.json").write_text(json.dumps(datalist), encoding="utf-8")
     assert doctor(str(tmp_path / "d.json"), json=str(tmp_path / "rows.json")) == 1
-    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    (row,) = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
     assert row["severity"] == "error" and "leakage: patient" in row["problem"] and row["remedy"] and row["file"]
     assert "leakage: patient" in capsys.readouterr().out
 
@@ -303,7 +303,7 @@ def test_leakage_by_picture(make, tmp_path, resized):
         shutil.copy(source, target)
     save_datalist({}, tmp_path / "unused.json")
     assert doctor(str(tmp_path / "d.json"), json=str(tmp_path / "rows.json")) == 1
-    rows = json.loads((tmp_path / "rows.json").read_text())
+    rows = json.loads((tmp_path / "rows.json").read_text(encoding="utf-8"))
     words = "it shows the same as" if resized else "the same bytes as"
     assert any("leakage" in r["problem"] and words in r["problem"] for r in rows)
 

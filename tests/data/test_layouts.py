@@ -61,7 +61,7 @@ def test_the_odd_mask_of_case_355_is_taken_and_said(make):
 
 def test_the_grade_comes_from_the_name_mapping(make):
     root = make.brats("brats2020", ["BraTS20_Training_001"])
-    (root / "name_mapping.csv").write_text("Grade,BraTS_2020_subject_ID\nHGG,BraTS20_Training_001\n")
+    (root / "name_mapping.csv").write_text("Grade,BraTS_2020_subject_ID\nHGG,BraTS20_Training_001\n", encoding="utf-8")
     assert scan_layout("brats2020", root).cases[0]["class_name"] == "HGG"
 
 
@@ -160,7 +160,7 @@ def test_msd_in_the_form_of_nnunet(make):
 def test_msd_without_its_facts_is_refused(make, change, words):
     root = make.msd(["BRATS_001"])
     file = root / "dataset.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | change), encoding="utf-8")
     with pytest.raises(ValueError, match=words):
         scan_layout("msd", root)
 
@@ -175,7 +175,7 @@ def test_msd_names_an_image_that_is_not_there(make):
 def test_kaggle_yes_no(make):
     root = make.kaggle({"yes": 2, "no": 1})
     make.picture(root / "no" / "no 0.jpg")  # beside "no 0.png"
-    (root / "no" / "notes.txt").write_text("x")
+    (root / "no" / "notes.txt").write_text("x", encoding="utf-8")
     scan = scan_layout("kaggle_yes_no", root)
     assert [c["tumour"] for c in scan.cases] == [1, 1, 0, 0]
     assert len({c["case_id"] for c in scan.cases}) == 4
@@ -218,7 +218,7 @@ def _slice(make, name, tumour, **facts):
     if tumour:
         make.picture(folder / "mask.png")
     facts = {"patient_id": name, "slice_idx": 7, "modality": "flair", "has_tumor": tumour} | facts
-    (folder / "metadata.json").write_text(json.dumps(facts))
+    (folder / "metadata.json").write_text(json.dumps(facts), encoding="utf-8")
     return make.root / "slices"
 
 
@@ -234,7 +234,7 @@ def test_slices_know_patient_and_modality(make):
 def test_slices_whose_metadata_disagree_are_reported(make):
     root = _slice(make, "P1", True, has_tumor=False)
     _slice(make, "P2", False)
-    (root / "P2" / "metadata.json").write_text("{}")
+    (root / "P2" / "metadata.json").write_text("{}", encoding="utf-8")
     scan = scan_layout("brats_slices", root)
     assert scan.cases == []
     assert [p.severity for p in scan.problems] == ["error", "error"]

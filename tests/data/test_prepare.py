@@ -116,7 +116,7 @@ def test_every_bad_mask_is_named_at_once(make, tmp_path):
 def test_verify_reads_the_images_too(make, tmp_path):
     root = make.brats("brats2021", _names(2))
     bad = root / "BraTS2021_00000" / "BraTS2021_00000_t1.nii.gz"
-    bad.write_text("not an image")
+    bad.write_text("not an image", encoding="utf-8")
     prepare("brats2021", str(root), str(tmp_path / "d.json"))
     with pytest.raises(DatasetError, match="BraTS2021_00000_t1.nii.gz.*\n.*named .nii.gz but holds text"):
         prepare("brats2021", str(root), str(tmp_path / "d.json"), verify=True)
@@ -274,13 +274,13 @@ def test_a_gzip_of_another_thing_is_said(make, tmp_path):
 
 def test_an_output_that_cannot_be_written_is_said(make, tmp_path):
     root = make.kaggle({"yes": 3, "no": 3})
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(OSError, match="file"):
         prepare("kaggle_yes_no", str(root), str(tmp_path / "file" / "d.json"))
-    assert (tmp_path / "file").read_text() == "x"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "x"
 
 
 def test_counts_are_json(make, tmp_path):
     prepare("kaggle_yes_no", str(make.kaggle({"yes": 3, "no": 3})), str(tmp_path / "d.json"))
-    rows = json.loads((tmp_path / "d.json").read_text())["counts"]
+    rows = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))["counts"]
     assert set(rows[0]) == {"source", "class", "section", "cases", "patients", "masks"}

@@ -117,7 +117,7 @@ def test_a_4d_file_needs_names_and_does_not_guess_their_order(tmp_path):
 def test_a_decathlon_file_has_its_names_in_dataset_json(tmp_path):
     file = volume(tmp_path / "imagesTr" / "BRATS_001.nii.gz", (8, 8, 4, 4))
     modality = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
-    (tmp_path / "dataset.json").write_text(json.dumps({"modality": modality}))
+    (tmp_path / "dataset.json").write_text(json.dumps({"modality": modality}), encoding="utf-8")
     assert find_cases(file)[0]["channels"] == ["FLAIR", "T1", "T1c", "T2"]
     assert find_cases(file.parent)[0]["case_id"] == "BRATS_001"
 
@@ -170,7 +170,7 @@ def test_folders_of_series_named_after_modalities_are_one_study(tmp_path):
 def test_a_datalist_gives_its_section_with_absolute_paths(tmp_path):
     case = {"image": "a.nii.gz", "channels": ["FLAIR"], "case_id": "a", "label": "seg.nii.gz", "tumour": 1}
     file = tmp_path / "datalist.json"
-    file.write_text(json.dumps({"training": [case], "validation": [], "test": [], "inference": []}))
+    file.write_text(json.dumps({"training": [case], "validation": [], "test": [], "inference": []}), encoding="utf-8")
     with pytest.raises(ValueError, match="no case in inference or test.*training \\(1\\)"):
         find_cases(file)
     (found,) = find_cases(file, section="training")
@@ -180,7 +180,7 @@ def test_a_datalist_gives_its_section_with_absolute_paths(tmp_path):
 def test_nothing_there_and_nothing_readable_say_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         find_cases(tmp_path / "nowhere")
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "notes.txt").write_text("hello", encoding="utf-8")
     with pytest.raises(ValueError, match="holds no image"):
         find_cases(tmp_path)
     with pytest.raises(ValueError, match="notes.txt is no image"):

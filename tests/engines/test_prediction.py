@@ -75,7 +75,7 @@ def test_a_folder_of_cases_is_done_past_the_bad_ones_and_resumed(bundle, tmp_pat
     assert str(truncated) in messages["cut"] and "truncated" in messages["cut"]
     assert "S_flair.nii.gz" in messages["zero"] and "all zero" in messages["zero"]
     assert sorted(p.name for p in out.iterdir()) == ["failed.json", "one", "rgb", "summary.csv"]
-    assert {row["case_id"] for row in json.loads((out / "failed.json").read_text())} == set(messages)
+    assert {row["case_id"] for row in json.loads((out / "failed.json").read_text(encoding="utf-8"))} == set(messages)
     for name in ("labels", "probabilities", "cam", "uncertainty_mc", "uncertainty_tta"):
         assert grid(out / "one" / f"{name}.nii.gz") == grid(source / "one" / "P_flair.nii.gz")
     assert Image.open(out / "rgb" / "labels.png").size == (46, 56)
@@ -220,7 +220,7 @@ def test_four_channels_in_3d_go_through_one_crop(bundle, tmp_path):
         save(tmp_path / "in" / f"P_{name}.nii.gz")
     torch.manual_seed(0)
     torch.save(
-        MaskNet(3, 4, 3, features=(8, 16, 32)).state_dict(), bundle / "models" / "model_3d.pt"
+        MaskNet(3, 4, 3, features=(8, 16, 32), stem_stride=1).state_dict(), bundle / "models" / "model_3d.pt"
     )
     small = {key: value for key, value in SMALL.items() if key != "image_size"}
     report = predict(

@@ -40,9 +40,9 @@ EVALUATE = {"threshold": 0.5, "+initialize": ["$float(@threshold)"], "run": ["$@
 def bundle(tmp_path):
     configs = tmp_path / "toy" / "configs"
     configs.mkdir(parents=True)
-    (configs / "train.json").write_text(json.dumps(TRAIN))
-    (configs / "evaluate.json").write_text(json.dumps(EVALUATE))
-    (configs / "metadata.json").write_text(json.dumps({"version": "0.1.0"}))
+    (configs / "train.json").write_text(json.dumps(TRAIN), encoding="utf-8")
+    (configs / "evaluate.json").write_text(json.dumps(EVALUATE), encoding="utf-8")
+    (configs / "metadata.json").write_text(json.dumps({"version": "0.1.0"}), encoding="utf-8")
     return tmp_path / "toy"
 
 
@@ -112,20 +112,20 @@ def test_lists_all_problems_at_once(bundle):
 
 def test_refuses_a_misspelt_key_of_an_overlay(bundle, tmp_path):
     overlay = bundle / "configs" / "mine.json"
-    overlay.write_text(json.dumps({"epochz": 3}))
+    overlay.write_text(json.dumps({"epochz": 3}), encoding="utf-8")
     assert "nothing reads the key 'epochz'; did you mean 'epochs'" in refused(bundle, {}, ("train.json", "mine.json"))
 
 
 def test_accepts_new_keys_that_something_refers_to(bundle, tmp_path):
     overlay = tmp_path / "mine.json"
-    overlay.write_text(json.dumps({"base_rate": 0.5, "lr": "$@base_rate / 2", "_note": "free text"}))
+    overlay.write_text(json.dumps({"base_rate": 0.5, "lr": "$@base_rate / 2", "_note": "free text"}), encoding="utf-8")
     workflow = create_workflow(config_file=[str(bundle / "configs" / "train.json"), str(overlay)])
     assert workflow.parser.get_parsed_content("lr") == 0.25
 
 
 def test_accepts_a_macro_of_the_same_file_and_a_merged_list(bundle, tmp_path):
     overlay = tmp_path / "mine.json"
-    overlay.write_text(json.dumps({"faster": 0.9, "lr": "%faster", "+run": ["$@lr"]}))
+    overlay.write_text(json.dumps({"faster": 0.9, "lr": "%faster", "+run": ["$@lr"]}), encoding="utf-8")
     workflow = create_workflow(config_file=[str(bundle / "configs" / "train.json"), str(overlay)])
     assert workflow.run() == [2, 0.9]
 
@@ -136,7 +136,7 @@ def test_passes_over_disabled_nodes_and_partial_calls(bundle, tmp_path):
         "off": {"_target_": "no.such.Thing", "_disabled_": True, "wrong": 1},
         "later": {"_target_": "torch.nn.Linear", "_mode_": "callable", "in_features": 2},
     }
-    overlay.write_text(json.dumps({"parts": parts, "+run": ["$@parts"]}))
+    overlay.write_text(json.dumps({"parts": parts, "+run": ["$@parts"]}), encoding="utf-8")
     assert create_workflow(config_file=[str(bundle / "configs" / "train.json"), str(overlay)]).run()
 
 
@@ -180,7 +180,7 @@ def test_outside_a_config_says_how_to_use_it():
 
 def test_strict_workflow_checks_configs_that_do_not_check_themselves(bundle):
     config = {**TRAIN, "initialize": []}
-    (bundle / "configs" / "train.json").write_text(json.dumps(config))
+    (bundle / "configs" / "train.json").write_text(json.dumps(config), encoding="utf-8")
     workflow = StrictWorkflow(str(bundle / "configs" / "train.json"), epochz=3)
     with pytest.raises(ConfigError, match="unknown key 'epochz'; did you mean 'epochs'"):
         workflow.initialize()

@@ -86,7 +86,7 @@ def test_maps_lie_on_the_inputs_grid_as_uint8(writer, tmp_path):
 
 def test_manifest_says_what_was_found_with_what(writer, tmp_path):
     folder = writer().write(item())
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["tumour_probability"] == pytest.approx(0.8) and manifest["verdict"] == "positive"
     assert manifest["volumes_ml"] == {"WT": pytest.approx(40 * 5 / 1000)} and manifest["voxels"] == {"WT": 40}
     assert manifest["cam_energy"] == pytest.approx({"mask": 0.8, "brain": 0.0, "background": 0.2})
@@ -124,7 +124,7 @@ def test_a_picture_gets_a_png_and_no_millilitres(writer, tmp_path):
     folder = writer(cases=cases).write(flat)
     png = np.asarray(Image.open(folder / "labels.png"))
     assert png.shape == (12, 10) and set(np.unique(png)) == {0, 255} and png[3:8, 2:6].min() == 255
-    assert json.loads((folder / "manifest.json").read_text())["volumes_ml"] is None
+    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["volumes_ml"] is None
 
 
 def test_a_finished_case_is_kept_until_input_weights_or_settings_change(writer, tmp_path):
@@ -135,7 +135,7 @@ def test_a_finished_case_is_kept_until_input_weights_or_settings_change(writer, 
     assert not writer(resume=False).done(first.cases["c1"])
     assert not writer(settings={"backend": "openvino"}).done(first.cases["c1"])
     assert not writer(mask_threshold=0.4).done(first.cases["c1"])
-    (tmp_path / "operating_point.json").write_text('{"threshold": 0.4}')
+    (tmp_path / "operating_point.json").write_text('{"threshold": 0.4}', encoding="utf-8")
     assert not writer().done(first.cases["c1"])
     (tmp_path / "operating_point.json").unlink()
     (tmp_path / "model.pt").write_bytes(b"other")
@@ -166,7 +166,7 @@ def test_a_case_that_fails_midway_keeps_its_older_folder(writer, tmp_path, monke
 
 
 def test_an_output_that_is_a_file_or_read_only_is_refused_before_any_work(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("x")
+    (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(OSError, match="file.*choose another --output"):
         check_writable(tmp_path / "file")
     with pytest.raises(OSError, match="choose another --output"):
@@ -183,7 +183,7 @@ def test_an_output_that_is_a_file_or_read_only_is_refused_before_any_work(tmp_pa
 def test_a_whole_folder_replaces_the_older_one(tmp_path):
     for text in ("one", "two"):
         with whole_folder(tmp_path / "case") as folder:
-            (folder / text).write_text(text)
+            (folder / text).write_text(text, encoding="utf-8")
     assert [file.name for file in (tmp_path / "case").iterdir()] == ["two"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["case"]
 
@@ -193,24 +193,26 @@ def test_summary_and_failures_are_listed(writer, tmp_path):
     first._cases.append({"case_id": "c2", "image": "c2.nii.gz"})
     first.write(item())
     rows = first.finish([Failure("c2", "ValueError", "c2.nii.gz: truncated; copy it again.", ("c2.nii.gz",))])
-    with open(tmp_path / "out" / "summary.csv", newline="") as stream:
+    with open(tmp_path / "out" / "summary.csv", encoding="utf-8", newline="") as stream:
         table = list(csv.DictReader(stream))
     assert [row["status"] for row in rows] == [row["status"] for row in table] == ["done", "failed"]
     assert float(table[0]["volume_ml_WT"]) == pytest.approx(0.2) and "truncated" in table[1]["error"]
-    assert json.loads((tmp_path / "out" / "failed.json").read_text())[0]["case_id"] == "c2"
+    assert json.loads((tmp_path / "out" / "failed.json").read_text(encoding="utf-8"))[0]["case_id"] == "c2"
 
 
 def test_below_the_limit_the_summary_says_that_none_was_found(writer):
     folder = writer().write(item(0.2))
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["summary"].startswith("No tumour found") and not manifest["shown"]
-    assert json.loads((writer().write(item(0.31)) / "manifest.json").read_text())["shown"]
+    assert json.loads((writer().write(item(0.31)) / "manifest.json").read_text(encoding="utf-8"))["shown"]
 
 
 def test_the_operating_point_decides_the_verdict(tmp_path):
     file = tmp_path / "operating_point.json"
     assert read_operating_point(file)["calibrated"] is False
-    file.write_text(json.dumps({"threshold": 0.4, "target_sensitivity": 0.95, "checkpoint_sha256": "abc"}))
+    file.write_text(
+        json.dumps({"threshold": 0.4, "target_sensitivity": 0.95, "checkpoint_sha256": "abc"}), encoding="utf-8"
+    )
     point = read_operating_point(file, "abc")
     assert point["threshold"] == 0.4 and point["calibrated"] and point["target_sensitivity"] == 0.95
     assert judge(0.45, 1.0, point)["verdict"] == "positive" and judge(0.39, 1.0, point)["verdict"] == "negative"
@@ -218,7 +220,7 @@ def test_the_operating_point_decides_the_verdict(tmp_path):
     other = read_operating_point(file, "xyz")
     assert not other["calibrated"] and "other weights" in other["from"]
     assert "not calibrated" in judge(0.6, 1.0, other)["summary"]
-    file.write_text('{"threshold": 1.5}')
+    file.write_text('{"threshold": 1.5}', encoding="utf-8")
     with pytest.raises(ValueError, match="1.5; calibrate the bundle again"):
         read_operating_point(file)
 

@@ -19,7 +19,7 @@ from medvlm.metrics.calibration import (
 
 def golden_cases(folder):
     inputs = np.load(folder / "calibration_inputs.npz")
-    for name, case in json.loads((folder / "calibration_expected.json").read_text()).items():
+    for name, case in json.loads((folder / "calibration_expected.json").read_text(encoding="utf-8")).items():
         labels, probabilities = inputs[f"{name}__label"], inputs[f"{name}__prob"]
         if probabilities.ndim == 2:
             labels, probabilities = (probabilities.argmax(axis=1) == labels).astype(int), probabilities.max(axis=1)
@@ -80,7 +80,9 @@ def test_the_weighted_error_equals_that_of_repeated_cases():
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
 def test_the_temperature_equals_the_optimum(golden, kind):
     inputs = np.load(golden("statistics") / "scaling_inputs.npz")
-    expected = json.loads((golden("statistics") / "scaling_expected.json").read_text())[kind]["temperature"]
+    expected = json.loads((golden("statistics") / "scaling_expected.json").read_text(encoding="utf-8"))[kind][
+        "temperature"
+    ]
     logits, labels = inputs[f"{kind}__logit"], inputs[f"{kind}__label"]
     temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(expected["T"], rel=1e-9)
@@ -91,7 +93,7 @@ def test_the_temperature_equals_the_optimum(golden, kind):
 @pytest.mark.parametrize(("smoothed", "key"), [(True, "platt_smoothed_targets"), (False, "platt_unsmoothed")])
 def test_platt_scaling_equals_the_optimum(golden, smoothed, key):
     inputs = np.load(golden("statistics") / "scaling_inputs.npz")
-    expected = json.loads((golden("statistics") / "scaling_expected.json").read_text())["binary"][key]
+    expected = json.loads((golden("statistics") / "scaling_expected.json").read_text(encoding="utf-8"))["binary"][key]
     found = fit_platt(inputs["binary__logit"], inputs["binary__label"], smoothed)
     assert found == pytest.approx((expected["a"], expected["b"]), rel=1e-8)
 

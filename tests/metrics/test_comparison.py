@@ -57,11 +57,13 @@ def test_verdicts_use_each_runs_own_threshold(rows, files, tmp_path):
         return found(result, "sensitivity")["difference"]
 
     assert sensitivity() == 0.0
-    (tmp_path / "joint" / "evaluation.json").write_text(json.dumps({"operating_point": {"threshold": 0.0}}))
+    (tmp_path / "joint" / "evaluation.json").write_text(
+        json.dumps({"operating_point": {"threshold": 0.0}}), encoding="utf-8"
+    )
     at_half = np.mean([row["probability"] >= 0.5 for row in rows if row["tumour"] == 1])
     assert sensitivity() == pytest.approx(1 - at_half)
     assert sensitivity(threshold=[0.5, 0.0]) == pytest.approx(at_half - 1)
-    (tmp_path / "joint" / "evaluation.json").write_text("{}")
+    (tmp_path / "joint" / "evaluation.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match="holds no operating point"):
         sensitivity()
 
@@ -77,7 +79,7 @@ def test_the_table_shows_every_row(files):
 @pytest.mark.parametrize("suffix", [".json", ".csv"])
 def test_differences_are_written(files, tmp_path, suffix):
     result = compare(files["joint"], files["plain"], n_boot=20, out=str(tmp_path / f"out/difference{suffix}"))
-    text = (tmp_path / f"out/difference{suffix}").read_text()
+    text = (tmp_path / f"out/difference{suffix}").read_text(encoding="utf-8")
     if suffix == ".json":
         assert json.loads(text) == result.rows
     else:

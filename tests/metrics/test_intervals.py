@@ -18,7 +18,7 @@ from medvlm.metrics.intervals import (
 
 
 def test_wilson_equals_statsmodels(golden):
-    for row in json.loads((golden("statistics") / "wilson.json").read_text()):
+    for row in json.loads((golden("statistics") / "wilson.json").read_text(encoding="utf-8")):
         found = wilson(row["k"], row["n"], 1 - row["alpha"])
         assert found == pytest.approx((row["low"], row["high"]), abs=1e-12)
 

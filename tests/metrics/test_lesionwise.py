@@ -34,7 +34,7 @@ def official_columns(pred, truth, spacing, convention) -> dict[str, float]:
 @pytest.mark.parametrize("number", range(1, 16))
 def test_every_column_equals_the_official_evaluator(golden, number):
     folder = golden("brats_lesionwise")
-    cases = json.loads((folder / "expected.json").read_text())["cases"]
+    cases = json.loads((folder / "expected.json").read_text(encoding="utf-8"))["cases"]
     name = next(name for name in cases if name.startswith(f"c{number:02d}"))
     case = cases[name]
     masks = np.load(folder / case["npz"])
@@ -53,7 +53,7 @@ def test_every_column_equals_the_official_evaluator(golden, number):
 @pytest.mark.parametrize(("dilated", "convention"), [("dil3", "gli"), ("dil1", "men")])
 def test_every_lesion_equals_the_official_evaluator(golden, number, dilated, convention):
     folder = golden("brats_lesionwise")
-    cases = json.loads((folder / "expected.json").read_text())["cases"]
+    cases = json.loads((folder / "expected.json").read_text(encoding="utf-8"))["cases"]
     case = next(case for name, case in cases.items() if name.startswith(f"c{number:02d}"))
     masks = np.load(folder / case["npz"])
     for region, expected in case["raw"][dilated].items():
@@ -66,7 +66,7 @@ def test_every_lesion_equals_the_official_evaluator(golden, number, dilated, con
 
 
 def test_a_case_of_full_size_equals_the_official_evaluator(golden):
-    case = json.loads((golden("brats_lesionwise") / "large_case.json").read_text())
+    case = json.loads((golden("brats_lesionwise") / "large_case.json").read_text(encoding="utf-8"))
     masks = {key: painted(case["shape"], case[f"{key}_ellipsoids"]) for key in ("gt", "pred")}
     for key, mask in masks.items():
         assert hashlib.sha256(mask.tobytes()).hexdigest() == case[f"sha256_{key}"]

@@ -91,7 +91,7 @@ def test_weights_that_it_was_not_chosen_for_are_reported(cases, tmp_path, caplog
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"threshold": 1.5}', '{"threshold": true}', '{"threshold": null}'])
 def test_a_file_without_a_threshold_is_refused_by_name(tmp_path, text):
     path = tmp_path / "point.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=r"point\.json holds no operating point"):
         load_operating_point(path)
 

@@ -30,7 +30,7 @@ CASES = (
 
 @pytest.mark.parametrize("name", CASES)
 def test_delong_equals_proc(golden, name):
-    case = json.loads((golden("statistics") / "delong.json").read_text())[name]
+    case = json.loads((golden("statistics") / "delong.json").read_text(encoding="utf-8"))[name]
     for score in ("a", "b"):
         expected = case["expected"][score]
         found = delong(case["label"], case[f"score_{score}"])

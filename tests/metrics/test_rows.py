@@ -51,7 +51,7 @@ def test_a_file_gives_back_the_rows(rows, tmp_path):
     rows[1]["patient_id"] = "007"
     path = write_rows(rows, tmp_path / "out" / "cases.csv")
     assert read_rows(path) == rows
-    assert path.read_text().splitlines()[0].startswith(",".join(CASE_COLUMNS))
+    assert path.read_text(encoding="utf-8").splitlines()[0].startswith(",".join(CASE_COLUMNS))
     assert [file.name for file in path.parent.iterdir()] == ["cases.csv"]
 
 
@@ -76,7 +76,7 @@ def test_regions_come_from_the_columns(rows):
 )
 def test_files_that_hold_no_cases_are_refused(tmp_path, text, match):
     path = tmp_path / "cases.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=match):
         read_rows(path)
 

@@ -218,7 +218,7 @@ def broken(name: str, folder: Path) -> Path | list[Path]:
     if name == "empty":
         path.touch()
     elif name == "text":
-        path.write_text("404: Not Found\n" * 50)
+        path.write_text("404: Not Found\n" * 50, encoding="utf-8")
     elif name == "renamed":
         save(folder / "case.nii", good).rename(path)
     elif name == "truncated":
@@ -247,7 +247,7 @@ def broken(name: str, folder: Path) -> Path | list[Path]:
         path.write_bytes(path.read_bytes()[:5000])
     elif name == "text picture":
         path = folder / "case.png"
-        path.write_text("<html>")
+        path.write_text("<html>", encoding="utf-8")
     elif name == "pages":
         path = folder / "case.tif"
         pages = [Image.fromarray(np.full((20, 20), 9 * i, dtype=np.uint8)) for i in range(3)]
@@ -257,7 +257,7 @@ def broken(name: str, folder: Path) -> Path | list[Path]:
         path.write_bytes(b"\0" * 500)
     elif name == "broken nrrd":
         path = folder / "case.nrrd"
-        path.write_text("NRRD0004\nnothing\n")
+        path.write_text("NRRD0004\nnothing\n", encoding="utf-8")
     elif name in ("other shape", "other affine"):
         shifted = AFFINE.copy()
         shifted[0, 3] += 3

@@ -146,7 +146,7 @@ class Decathlon:
             "training": pairs,
             "test": [],
         }
-        (root / "dataset.json").write_text(json.dumps(text, indent=1) + "\n")
+        (root / "dataset.json").write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class DeepMedic:
 
 
 def _write_csv(path: Path, rows: list[list]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 

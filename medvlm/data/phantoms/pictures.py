@@ -223,5 +223,5 @@ def write_brats_slice(
         "modality": "flair",
         "shape": [1, 256, 256],
     }
-    (folder / "metadata.json").write_text(json.dumps(text, indent=2) + "\n")
+    (folder / "metadata.json").write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
     return Written(name, patient, {**study.facts, "modality": "FLAIR"})

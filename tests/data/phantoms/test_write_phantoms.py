@@ -24,7 +24,7 @@ def phantoms(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def marker(phantoms):
-    return json.loads((phantoms["msd"].parent / "phantoms.json").read_text())["sources"]
+    return json.loads((phantoms["msd"].parent / "phantoms.json").read_text(encoding="utf-8"))["sources"]
 
 
 def digest(folder):
@@ -88,7 +88,7 @@ def test_brats2023_has_a_second_time_point_of_the_same_patient(phantoms):
 
 def test_msd_lists_its_files_channels_and_labels(phantoms):
     root = phantoms["msd"]
-    text = json.loads((root / "dataset.json").read_text())
+    text = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     assert text["modality"] == {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
     assert text["labels"]["1"] == "edema" and text["labels"]["3"] == "enhancing tumour"
     assert text["numTraining"] == len(text["training"]) == 8
@@ -192,7 +192,9 @@ def test_kaggle_pictures_have_many_shapes_and_both_classes(phantoms):
 
 def test_near_duplicates_are_listed_and_look_alike(tmp_path):
     root = write_phantoms(tmp_path, "kaggle_yes_no", cases_per_source=28, progress=False)["kaggle_yes_no"]
-    pairs = json.loads((tmp_path / "phantoms.json").read_text())["sources"]["kaggle_yes_no"]["near_duplicates"]
+    pairs = json.loads((tmp_path / "phantoms.json").read_text(encoding="utf-8"))["sources"]["kaggle_yes_no"][
+        "near_duplicates"
+    ]
     assert len(pairs) >= 3
     hashes = {path: imagehash.phash(Image.open(path)) for path in root.rglob("*") if path.is_file()}
     listed = [hashes[root / a] - hashes[root / b] for a, b in pairs]
@@ -221,7 +223,7 @@ def test_slices_come_with_mask_and_metadata(phantoms):
     mask = np.asarray(Image.open(sample / "mask.png"))
     assert Image.open(sample / "image.png").size == (256, 256)
     assert set(np.unique(mask)) == {0, 255}
-    facts = json.loads((sample / "metadata.json").read_text())
+    facts = json.loads((sample / "metadata.json").read_text(encoding="utf-8"))
     assert facts["has_tumor"] and facts["tumor_pixels"] == (mask > 0).sum()
     healthy = root / "no_tumor" / "sample_000"
     assert {path.name for path in healthy.iterdir()} == {"image.png", "metadata.json"}
@@ -249,10 +251,10 @@ def test_missing_files_are_noticed(tmp_path):
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "msd").mkdir()
-    (tmp_path / "msd" / "precious.txt").write_text("real data")
+    (tmp_path / "msd" / "precious.txt").write_text("real data", encoding="utf-8")
     with pytest.raises(FileExistsError, match="move it away or choose another folder"):
         write_phantoms(tmp_path, "msd", **SMALL)
-    assert (tmp_path / "msd" / "precious.txt").read_text() == "real data"
+    assert (tmp_path / "msd" / "precious.txt").read_text(encoding="utf-8") == "real data"
 
 
 def test_a_half_written_source_is_begun_anew(tmp_path):
