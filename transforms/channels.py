@@ -63,8 +63,9 @@ class SelectChannels(Transform):
         missing = [name for name in self.channels if name not in names]
         if missing and (not self.allow_missing or len(missing) == len(self.channels)):
             raise ValueError(
-                f"{case}: channels {missing} are missing, the case has {names}; add the files, name the channels "
-                "rightly, or use a network that was trained with allow_missing and modality dropout."
+                f"{case}: channels {missing} are missing, the case has {names}; add the files, say which channel "
+                "a file really holds (`--channels FLAIR` of predict, `input_channels` of inference.json, `channels` of "
+                "a datalist), or use a network that was trained with allow_missing and modality dropout."
             )
         present = torch.tensor([float(name in names) for name in self.channels])
         if names == list(self.channels):

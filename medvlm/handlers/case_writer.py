@@ -239,6 +239,7 @@ class CaseWriter:
         if voxels is not None and not picture:
             volumes = {region: round(count * float(np.prod(spacing)) / 1000, 4) for region, count in voxels.items()}
         whole = max(volumes.values()) if volumes else None
+        outlined = None if voxels is None else any(voxels.values())
         tumour = item.get("pred_tumour")
         probability = None if tumour is None else float(1 - torch.softmax(torch.as_tensor(tumour).float(), dim=-1)[0])
         energy = None
@@ -250,7 +251,7 @@ class CaseWriter:
         return {
             "case_id": case["case_id"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **judge(probability, whole, point, self.none_below),
+            **judge(probability, whole, point, self.none_below, outlined=outlined),
             "volumes_ml": volumes,
             "voxels": voxels,
             "cam_energy": energy,
@@ -305,12 +306,11 @@ class CaseWriter:
         save_overlay(
             path,
             shown["native"][0],
-            mask,
+            None if mask is None else mask > self.mask_threshold,
             None if "pred_cam" not in shown else shown["pred_cam"][0],
             manifest["tumour_probability"],
             uncertainty=None if uncertainty is None else uncertainty[0],
-            volume_ml=max(manifest["volumes_ml"].values()) if manifest["volumes_ml"] else None,
-            threshold=manifest["threshold"] if manifest["calibrated"] else None,
+            words=manifest["summary"],
             found_from=self.none_below,
             title=case["case_id"],
             regions=self.regions,

@@ -50,6 +50,8 @@ def judge(
     volume_ml: float | None,
     point: Mapping[str, Any],
     none_below: float = NOTHING_FOUND_BELOW,
+    *,
+    outlined: bool | None = None,
 ) -> dict[str, Any]:
     """Say what follows from a case's tumour probability.
 
@@ -58,6 +60,8 @@ def judge(
         volume_ml: predicted volume; None when unknown.
         point: see :func:`read_operating_point`.
         none_below: below this probability the summary says that no tumour was found.
+        outlined: whether the mask head outlined anything, as told of a picture, which has no volume; from
+            ``volume_ml`` when None.
 
     Returns:
         ``tumour_probability``, ``verdict`` (positive, negative, unknown), ``threshold``, ``calibrated``, ``shown``
@@ -65,7 +69,7 @@ def judge(
     """
     threshold = point["threshold"]
     side = "unknown" if probability is None else "positive" if probability >= threshold else "negative"
-    words = verdict(probability, volume_ml, threshold if point["calibrated"] else None, none_below)
+    words = verdict(probability, volume_ml, threshold if point["calibrated"] else None, none_below, outlined=outlined)
     if probability is not None and not point["calibrated"]:
         words += f"\n{side.capitalize()} at {threshold:g}, a threshold that is not calibrated"
     return {

@@ -96,6 +96,7 @@ def save_overlay(
     title: str = "",
     regions: Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
+    words: str | None = None,
     dpi: int = 130,
 ) -> Path:
     """Write the overlay of one case as a PNG, whole or not at all.
@@ -116,18 +117,20 @@ def save_overlay(
         title: the case's name.
         regions: names of the mask's regions.
         spacing: millimetres a voxel along x, y, z; None where it is not known, as for a PNG.
+        words: what stands below; from the values (:func:`verdict`) when None.
         dpi: pixels an inch.
 
     Returns:
         The path.
     """
-    inside = None if mask is None else np.asarray(mask) > 0.5
-    if inside is not None and inside.ndim == 4:
-        inside = inside.any(axis=0)
-    if volume_ml is None and inside is not None and spacing is not None and len(spacing) == 3:
-        volume_ml = float(inside.sum()) * float(np.prod(spacing)) / 1000
-    outlined = None if inside is None else bool(inside.any())
-    words = verdict(probability, volume_ml, threshold, found_from, outlined=outlined)
+    if words is None:
+        inside = None if mask is None else np.asarray(mask) > 0.5
+        if inside is not None and inside.ndim == 4:
+            inside = inside.any(axis=0)
+        if volume_ml is None and inside is not None and spacing is not None and len(spacing) == 3:
+            volume_ml = float(inside.sum()) * float(np.prod(spacing)) / 1000
+        outlined = None if inside is None else bool(inside.any())
+        words = verdict(probability, volume_ml, threshold, found_from, outlined=outlined)
     p = as_number(probability)
     hidden = p is not None and p < found_from
     shown = {} if hidden else {"pred": mask, "cam": cam, "uncertainty": uncertainty, "regions": regions}

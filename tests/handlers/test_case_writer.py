@@ -116,15 +116,36 @@ def test_several_regions_are_one_4d_file(writer):
     assert nibabel.load(folder / "probabilities.nii.gz").shape == (*SHAPE, 2)
 
 
-def test_a_picture_gets_a_png_and_no_millilitres(writer, tmp_path):
+def test_a_picture_gets_a_png_and_no_millilitres(writer, tmp_path, monkeypatch):
+    told, real = {}, case_writer.save_overlay
+    monkeypatch.setattr(case_writer, "save_overlay", lambda *args, **kw: told.update(kw) or real(*args, **kw))
     Image.fromarray(np.zeros((12, 10), np.uint8)).save(tmp_path / "in" / "p.png")
     cases = [{"case_id": "c1", "image": str(tmp_path / "in" / "p.png"), "channels": ["MRI"]}]
-    flat = {key: value[..., :1] if isinstance(value, MetaTensor) else value for key, value in item().items()}
+    flat = {key: value[..., 1:2] if isinstance(value, MetaTensor) else value for key, value in item().items()}
     flat["pred"][0, 2:6, 3:8, 0] = 1
     folder = writer(cases=cases).write(flat)
     png = np.asarray(Image.open(folder / "labels.png"))
     assert png.shape == (12, 10) and set(np.unique(png)) == {0, 255} and png[3:8, 2:6].min() == 255
-    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["volumes_ml"] is None
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["volumes_ml"] is None and "a region outlined" in manifest["summary"]
+    assert told["words"] == manifest["summary"] and "mL" not in told["words"]
+
+
+def test_a_picture_without_a_finding_tells_of_a_mask_that_contradicts_it(writer, tmp_path):
+    Image.fromarray(np.zeros((12, 10), np.uint8)).save(tmp_path / "in" / "p.png")
+    cases = [{"case_id": "c1", "image": str(tmp_path / "in" / "p.png"), "channels": ["MRI"]}]
+    folder = writer(cases=cases).write(item(0.1))
+    summary = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["summary"]
+    assert summary.startswith("No tumour found") and "the mask head outlined a region" in summary
+
+
+def test_the_outline_in_the_picture_follows_the_threshold_of_the_mask(writer, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(case_writer, "save_overlay", lambda path, image, mask, *a, **k: drawn.update(mask=mask))
+    case = item()
+    case["pred_mask"] = case["pred_mask"] * 0.4
+    writer(mask_threshold=0.2).write(case)
+    assert drawn["mask"].sum() == (case["pred_mask"] > 0.2).sum() > 0
 
 
 def test_a_finished_case_is_kept_until_input_weights_or_settings_change(writer, tmp_path):
