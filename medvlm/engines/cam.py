@@ -14,7 +14,7 @@ def eager_network(network: nn.Module) -> nn.Module:
     return network
 
 
-def class_activation(network: nn.Module, image: Tensor, class_index: int = 1, level: int = -3) -> Tensor:
+def class_activation(network: nn.Module, image: Tensor, class_index: int = 1, level: int | None = None) -> Tensor:
     """Grad-CAM of one class on a map of the encoder.
 
     The class logit's gradient, averaged over space, weighs the channels of the encoder's map; negative sums are cut
@@ -25,8 +25,9 @@ def class_activation(network: nn.Module, image: Tensor, class_index: int = 1, le
         network: with ``encode(image)`` (maps, finest to coarsest) and ``tumour_head(maps)``; in evaluation mode.
         image: ``(B, C, *S)``.
         class_index: the class to explain; 1 = tumour.
-        level: which of the encoder's maps; -3 lies at a quarter of the default network's resolution, below both maps
-            that the class head pools.
+        level: which of the encoder's maps; None is the coarsest of at least a quarter of the image's resolution, below
+            both maps that the class head pools. On coarser maps the spatial mean of a gradient that comes through
+            a normalisation is close to 0, and its sign says little.
 
     Returns:
         ``(B, 1, *S)``, at least 0, without gradient.
@@ -47,6 +48,8 @@ def class_activation(network: nn.Module, image: Tensor, class_index: int = 1, le
         try:
             network.requires_grad_(False)  # only the maps need a gradient
             maps = network.encode(image.detach().clone().requires_grad_(True))
+            if level is None:
+                level = max((i for i, m in enumerate(maps) if 4 * m.shape[2] >= image.shape[2]), default=0)
             if not -len(maps) <= level < len(maps):
                 raise ValueError(f"level must name one of the encoder's {len(maps)} maps, got {level}.")
             logits = network.tumour_head(maps)
@@ -71,7 +74,7 @@ def scaled(activation: Tensor) -> Tensor:
 
 
 def volume_activation(
-    network: nn.Module, image: Tensor, slice_logits: Tensor | None, batch_size: int = 16, level: int = -3
+    network: nn.Module, image: Tensor, slice_logits: Tensor | None, batch_size: int = 16, level: int | None = None
 ) -> Tensor:
     """Grad-CAM of one case, for a 2D network slice by slice.
 
@@ -81,7 +84,7 @@ def volume_activation(
         slice_logits: ``(Z, K)`` for a 2D network: only slices whose tumour probability is at least a tenth of the
             case's highest are explained, each weighed by its probability; None for a 3D network.
         batch_size: slices a pass.
-        level: which of the encoder's maps.
+        level: see :func:`class_activation`.
 
     Returns:
         ``(1, 1, X, Y, Z)`` in [0, 1].

@@ -21,7 +21,7 @@ class ExplainedInferer(Inferer):
         mc_samples: passes of Monte Carlo dropout for ``uncertainty_mc``; 0 switches it off.
         tta: add ``uncertainty_tta``, from a left-right flip.
         seed: of the dropout.
-        cam_level: the encoder's map that Grad-CAM looks at.
+        cam_level: the encoder's map that Grad-CAM looks at, see :func:`medvlm.engines.cam.class_activation`.
 
     Raises:
         ValueError: When a setting is out of range.
@@ -34,7 +34,7 @@ class ExplainedInferer(Inferer):
         mc_samples: int = 8,
         tta: bool = True,
         seed: int = 0,
-        cam_level: int = -3,
+        cam_level: int | None = None,
     ) -> None:
         if mc_samples < 0 or mc_samples == 1:
             raise ValueError(f"mc_samples must be 0 (off) or at least 2, got {mc_samples}.")

@@ -79,3 +79,12 @@ def test_energy_fractions_by_hand_sum_to_one():
 
 def test_no_energy_has_no_place():
     assert energy_inside(torch.zeros(4), torch.ones(4), torch.ones(4)) is None
+
+
+@pytest.mark.parametrize(("stem_stride", "level"), [(2, -4), (1, -3)])
+def test_by_default_the_map_at_a_quarter_of_the_resolution_is_explained(stem_stride, level):
+    torch.manual_seed(0)
+    network = SegClsNet(features=(4, 4, 8, 8, 8), stem_stride=stem_stride, norm="BATCH").eval()
+    image = torch.randn(1, 1, 64, 64)
+    assert [m.shape[2] for m in network.encode(image)][level] == 16
+    assert torch.equal(class_activation(network, image), class_activation(network, image, level=level))
