@@ -46,6 +46,7 @@ def main(dataset_dir: str, bundle: str = "brats_mri_multitask", steps: int = 12,
         )
         workflow.initialize()
         trainer = workflow.parser.get_parsed_content("train::trainer")
+        workflow.parser.get_parsed_content("early_stop").set_trainer(trainer)
         engine, plain = [], []
         for number in range(rounds + 1):
             first, second = _engine_epoch(trainer), _plain_epoch(trainer)
