@@ -300,7 +300,7 @@ class CaseWriter:
     ) -> None:
         shown = {key: _upright(_array(item[key]), affine) for key in ("native", "pred_mask", *MAPS) if key in item}
         mask = shown.get("pred_mask")
-        uncertainty = shown.get("pred_uncertainty_mc", shown.get("pred_uncertainty_tta"))
+        spreads = [shown[key][0] for key in ("pred_uncertainty_mc", "pred_uncertainty_tta") if key in shown]
         spacing = nibabel.affines.voxel_sizes(affine)
         order = np.argsort([_axis(affine, axis) for axis in range(3)])
         save_overlay(
@@ -309,7 +309,7 @@ class CaseWriter:
             None if mask is None else mask > self.mask_threshold,
             None if "pred_cam" not in shown else shown["pred_cam"][0],
             manifest["tumour_probability"],
-            uncertainty=None if uncertainty is None else uncertainty[0],
+            uncertainty=np.maximum.reduce(spreads) if spreads else None,
             words=manifest["summary"],
             found_from=self.none_below,
             title=case["case_id"],

@@ -139,6 +139,15 @@ def test_a_picture_without_a_finding_tells_of_a_mask_that_contradicts_it(writer,
     assert summary.startswith("No tumour found") and "the mask head outlined a region" in summary
 
 
+def test_the_picture_shows_the_larger_of_the_two_uncertainties(writer, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(case_writer, "save_overlay", lambda *a, **kw: drawn.update(kw))
+    mirrored = torch.zeros(1, *SHAPE)
+    mirrored[0, 3] = 0.3
+    writer().write(item() | {"pred_uncertainty_tta": meta(mirrored)})
+    assert sorted(np.unique(drawn["uncertainty"]).round(4)) == pytest.approx([0.1, 0.3])
+
+
 def test_the_outline_in_the_picture_follows_the_threshold_of_the_mask(writer, monkeypatch):
     drawn = {}
     monkeypatch.setattr(case_writer, "save_overlay", lambda path, image, mask, *a, **k: drawn.update(mask=mask))
