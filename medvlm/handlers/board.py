@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from medvlm.handlers.case_pictures import take_picture
-from medvlm.handlers.checkpoint import is_main_process
+from medvlm.handlers.checkpoint import is_main_process, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class TrainingBoard:
         """Note each component's gradient norm while the gradients are there."""
         if engine.state.iteration % self.every:
             return
-        network = getattr(self.network, "module", self.network)
+        network = unwrapped(self.network)
         for name, child in network.named_children():
             grads = [p.grad.norm() for p in child.parameters() if p.grad is not None]
             if grads:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from monai.data import MetaTensor
 from tqdm import tqdm
 
 from medvlm.handlers.case_fields import case_fields
+from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.case_pictures import CasePicture, take_picture
 from medvlm.handlers.checkpoint import save_text_atomically
 from medvlm.metrics.operating_point import choose_operating_point, load_operating_point, save_operating_point
@@ -217,10 +217,5 @@ def _footer(row: dict[str, Any], regions: Sequence[str]) -> str:
 
 
 def _sha256(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    """The weights' hash, or ``None`` where the file does not exist."""
+    return sha256_of(path) if path.is_file() else None
