@@ -26,7 +26,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@test -x $(RUN) || test -n "$(PYTHON)" || \
 		{ echo "error: no Python 3.11 to 3.13 with venv found; install one, or say make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[backends,bundle,test]"
+	$(RUN) -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[backends,bundle,dicom,search,test,text,video]"
 	@touch $@
 
 # Each step leaves a file, so that a second call is quick and changes nothing.
