@@ -14,7 +14,7 @@ from pathlib import Path
 
 SECTIONS = ("training", "validation", "test", "inference")
 VERSION = 1
-PATH_KEYS = ("image", "label")
+PATH_KEYS = ("image", "label", "video")
 
 
 def read_datalist(path: str | Path) -> dict:
@@ -49,7 +49,7 @@ def load_datalist(
         dataset_dir: folder that the relative paths start from; ``None`` is the datalist's own folder.
 
     Returns:
-        New dictionaries; ``image`` and ``label`` are absolute.
+        New dictionaries; ``image``, ``label`` and ``video`` are absolute.
 
     Raises:
         FileNotFoundError: there is no such datalist.

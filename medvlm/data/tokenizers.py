@@ -1,0 +1,259 @@
+"""The tokenizer of the reports: trained on the training section, kept in a folder, recognised by its fingerprint.
+
+A folder holds what ``transformers`` reads offline (``tokenizer.json``, ``tokenizer_config.json``) and ``training.json``,
+which says what it was trained on. Equal reports and an equal vocabulary size give equal bytes, whatever the order of
+the reports, the machine's hash seed or the number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvlm.data.datalists import load_datalist
+
+__all__ = ["check_tokenizer", "ensure_tokenizer", "fingerprint", "load_tokenizer", "train_wordpiece"]
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""Ids 0 to 4; [CLS] begins and [SEP] ends a text."""
+
+_PREFIX = "##"
+_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
+_ORIGIN = "training.json"
+_PROBE = "The proximal LAD has a 70% stenosis; no calcification, TIMI-3 flow.\nCafé."
+
+logger = logging.getLogger(__name__)
+
+
+def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int = 4000, min_frequency: int = 2) -> Path:
+    """Train a lower-casing WordPiece tokenizer and save it; an existing folder is replaced as a whole.
+
+    Args:
+        reports: the texts; empty ones are left out, the order does not matter.
+        folder: where it is written.
+        vocab_size: most entries that it may have, special tokens and characters included.
+        min_frequency: how often a piece must occur to become an entry.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: no text is left, or ``vocab_size`` does not hold the special tokens and the characters.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    texts = sorted(text for text in reports if text and text.strip())
+    if not texts:
+        raise ValueError("a tokenizer needs at least one report with text, got none; give the training reports.")
+    split = pre_tokenizers.BertPreTokenizer()
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    alphabet = sorted({c for text in texts for c in normalizer.normalize_str(text) if not c.isspace()})
+    # The trainer numbers "##x" in the order of a randomly seeded hash map; given as special tokens they stand still.
+    first = [*SPECIAL_TOKENS, *(_PREFIX + c for c in alphabet)]
+    if vocab_size < len(first) + len(alphabet):
+        raise ValueError(
+            f"vocab_size must hold {len(SPECIAL_TOKENS)} special tokens and {len(alphabet)} characters twice, so at "
+            f"least {len(first) + len(alphabet)}, got {vocab_size}; raise it."
+        )
+    draft = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    draft.normalizer, draft.pre_tokenizer = normalizer, split
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=first,
+        initial_alphabet=alphabet,
+        show_progress=False,
+        continuing_subword_prefix=_PREFIX,
+    )
+    draft.train_from_iterator(texts, trainer)
+    vocabulary = draft.get_vocab()
+
+    final = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    final.normalizer, final.pre_tokenizer = normalizer, split
+    final.decoder = decoders.WordPiece(prefix=_PREFIX)
+    final.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(t, vocabulary[t]) for t in ("[CLS]", "[SEP]")],
+    )
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=final,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+    return _save(wrapped, Path(folder), _origin(texts, vocab_size, min_frequency))
+
+
+def _save(tokenizer: Any, folder: Path, origin: dict) -> Path:
+    """Write a folder whole or not at all, also when several processes do it at once."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tokenizer.save_pretrained(str(partial))
+        (partial / _ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _origin(texts: Sequence[str], vocab_size: int, min_frequency: int) -> dict:
+    digest = hashlib.sha256("\0".join(sorted(texts)).encode()).hexdigest()
+    return {"reports": len(texts), "sha256": digest, "vocab_size": vocab_size, "min_frequency": min_frequency}
+
+
+def ensure_tokenizer(
+    folder: str | Path,
+    reports_or_datalist: str | Path | Iterable[str],
+    vocab_size: int = 4000,
+    section: str | Sequence[str] = "training",
+) -> Any:
+    """Load the tokenizer of a folder; train it there first when the folder holds none.
+
+    Args:
+        folder: the tokenizer's folder, for instance ``models/tokenizer`` of a bundle.
+        reports_or_datalist: the texts, or a datalist whose ``section`` holds them.
+        vocab_size: as in ``train_wordpiece``.
+        section: section or sections of the datalist; only the training section, so that nothing leaks.
+
+    Returns:
+        A ``transformers`` tokenizer.
+
+    Raises:
+        ValueError: there is no text to train on.
+        FileNotFoundError: there is no such datalist.
+    """
+    folder = Path(folder)
+    texts = _texts_of(reports_or_datalist, section)
+    if not _holds_tokenizer(folder):
+        train_wordpiece(texts, folder, vocab_size)
+        logger.info("trained a tokenizer on %d reports: %s", len(texts), folder)
+    elif texts and (folder / _ORIGIN).is_file():
+        origin = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
+        if origin != _origin(texts, origin.get("vocab_size", vocab_size), origin.get("min_frequency", 2)):
+            logger.warning(
+                "the tokenizer in %s was trained on %s other reports and is used as it is; remove the folder to train "
+                "it anew (checkpoints of the old one will then be refused).",
+                folder,
+                origin.get("reports"),
+            )
+    return load_tokenizer(folder)
+
+
+def _texts_of(source: str | Path | Iterable[str], section: str | Sequence[str]) -> list[str]:
+    if isinstance(source, str | Path):
+        reports = [case.get("report") for case in load_datalist(source, section)]
+    else:
+        reports = list(source)
+    return [text for text in reports if text and text.strip()]
+
+
+def _holds_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _FILES)
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """Load a tokenizer from a folder on this machine; nothing is ever downloaded.
+
+    Args:
+        path: a folder written by ``train_wordpiece``, or any tokenizer folder of ``transformers``.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds no tokenizer.
+        ValueError: the folder's files cannot be read as a tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"a tokenizer is a folder on this machine, got {str(path)!r}, which does not exist; nothing is downloaded: "
+            "copy the model's folder here (tokenizer.json, tokenizer_config.json) and give its path, or leave the path "
+            "out to train one on the reports."
+        )
+    if not _holds_tokenizer(folder):
+        there = sorted(p.name for p in folder.iterdir())[:8]
+        raise FileNotFoundError(
+            f"the folder {folder} holds no tokenizer (one of {', '.join(_FILES)}), it holds {there}; give the "
+            "tokenizer's own folder."
+        )
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # transformers raises whatever the damaged file makes it raise
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"the tokenizer in {folder} cannot be read ({first_line}); copy or train it again.") from error
+
+
+def fingerprint(tokenizer: Any) -> int:
+    """Hash what a tokenizer does: its vocabulary, its special tokens, and how it writes a test sentence.
+
+    Args:
+        tokenizer: any ``transformers`` tokenizer.
+
+    Returns:
+        A number in 1 .. 2**63 - 1, equal wherever the tokenizer is loaded; it fits an int64 buffer, where 0 can say
+        that none was bound.
+    """
+    special = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if not isinstance(v, list | tuple | dict)}
+    facts = [
+        sorted(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0])),
+        sorted(special.items()),
+        list(tokenizer(_PROBE)["input_ids"]),
+    ]
+    digest = hashlib.sha256(json.dumps(facts, ensure_ascii=True).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % (2**63 - 1) + 1
+
+
+def check_tokenizer(tokenizer: Any, expected: int, where: str = "the checkpoint") -> None:
+    """Refuse a tokenizer that is not the one a model was trained with.
+
+    Args:
+        tokenizer: the one at hand.
+        expected: fingerprint that was kept; 0 is unknown and passes.
+        where: what keeps it, for the message.
+
+    Raises:
+        ValueError: the fingerprints differ: every word would stand for another.
+    """
+    found = fingerprint(tokenizer)
+    if expected and found != expected:
+        name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+        raise ValueError(
+            f"{where} was trained with the tokenizer of fingerprint {expected}, got {found} ({name}, "
+            f"{len(tokenizer)} entries); give the tokenizer folder that was saved beside it."
+        )
+
+
+def vocabulary_report(tokenizer: Any, reports: Iterable[str]) -> dict[str, float]:
+    """Say how well a vocabulary fits texts.
+
+    Returns:
+        ``tokens_per_word``, ``unknown`` (share of unknown pieces) and ``longest`` (tokens of the longest text).
+    """
+    counts: Counter[str] = Counter()
+    longest = 0
+    for text in reports:
+        ids = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+        counts["tokens"] += len(ids)
+        counts["unknown"] += sum(i == tokenizer.unk_token_id for i in ids)
+        counts["words"] += len(unicodedata.normalize("NFC", text).split())
+        longest = max(longest, len(ids))
+    return {
+        "tokens_per_word": counts["tokens"] / max(1, counts["words"]),
+        "unknown": counts["unknown"] / max(1, counts["tokens"]),
+        "longest": float(longest),
+    }
