@@ -239,6 +239,7 @@ class CaseWriter:
         if voxels is not None and not picture:
             volumes = {region: round(count * float(np.prod(spacing)) / 1000, 4) for region, count in voxels.items()}
         whole = max(volumes.values()) if volumes else None
+        kind = "picture" if picture else "volume"
         outlined = None if voxels is None else any(voxels.values())
         tumour = item.get("pred_tumour")
         probability = None if tumour is None else float(1 - torch.softmax(torch.as_tensor(tumour).float(), dim=-1)[0])
@@ -251,7 +252,7 @@ class CaseWriter:
         return {
             "case_id": case["case_id"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **judge(probability, whole, point, self.none_below, outlined=outlined),
+            **judge(probability, whole, point, self.none_below, outlined=outlined, kind=kind),
             "volumes_ml": volumes,
             "voxels": voxels,
             "cam_energy": energy,

@@ -138,6 +138,7 @@ class EvaluationWriter:
             "case_id": str(case["case_id"]),
             "patient_id": str(case.get("patient_id", case["case_id"])),
             "source": str(case.get("source", "unknown")),
+            "kind": _kind(case),
             "tumour": int(case["tumour"]) if float(case["tumour_known"]) else None,
             "probability": case.get("probability"),
             "mask_known": int(known),
@@ -146,7 +147,13 @@ class EvaluationWriter:
             pred = _array(case["pred_mask"]) > self.threshold
             truth = _array(case["label"]) > 0.5 if known else None
             row.update(
-                score_case(pred, truth, _spacing(case["label"]), list(self.regions), lesionwise=self.lesionwise)
+                score_case(
+                    pred,
+                    truth,
+                    None if row["kind"] == "picture" else _spacing(case["label"]),
+                    list(self.regions),
+                    lesionwise=self.lesionwise,
+                )
             )
         return row
 
@@ -160,11 +167,14 @@ class EvaluationWriter:
                 target_sensitivity=self.target_sensitivity,
                 section=self.section,
                 patients=[row["patient_id"] for row in known],
+                kinds=[row["kind"] for row in known],
                 min_positives=self.min_positives,
                 checkpoint_sha256=_sha256(Path(self.weights)),
             )
             save_operating_point(point, path)
-            logger.info("threshold %.4f chosen on %s and frozen in %s", point["threshold"], self.section, path)
+            chosen = {kind: round(own["threshold"], 4) for kind, own in point["kinds"].items()}
+            common = round(point["threshold"], 4)
+            logger.info("threshold %s (%s) chosen on %s and frozen in %s", common, chosen, self.section, path)
             return point
         if not path.is_file():
             return None
@@ -203,6 +213,11 @@ def _array(value: Any) -> np.ndarray:
 def _spacing(value: Any) -> tuple[float, ...]:
     """Voxel size in mm of a ``MetaTensor``; 1 mm where a plain tensor has none."""
     return tuple(float(s) for s in value.pixdim) if isinstance(value, MetaTensor) else (1.0, 1.0, 1.0)
+
+
+def _kind(case: dict[str, Any]) -> str:
+    """``picture`` for an image of one slice, else ``volume``: kinds may have thresholds of their own."""
+    return "picture" if tuple(case["label"].shape)[3:] in ((), (1,)) else "volume"
 
 
 def _footer(row: dict[str, Any], regions: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import torch
 from monai.transforms import Transform
 
 from medvlm.handlers.case_files import sha256_of
+from medvlm.metrics.operating_point import threshold_for
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
 
 
@@ -52,6 +53,7 @@ def judge(
     none_below: float = NOTHING_FOUND_BELOW,
     *,
     outlined: bool | None = None,
+    kind: str | None = None,
 ) -> dict[str, Any]:
     """Say what follows from a case's tumour probability.
 
@@ -62,12 +64,13 @@ def judge(
         none_below: below this probability the summary says that no tumour was found.
         outlined: whether the mask head outlined anything, as told of a picture, which has no volume; from
             ``volume_ml`` when None.
+        kind: ``"volume"`` or ``"picture"``, where kinds have thresholds of their own.
 
     Returns:
         ``tumour_probability``, ``verdict`` (positive, negative, unknown), ``threshold``, ``calibrated``, ``shown``
         (whether mask and class activation are shown), ``summary``.
     """
-    threshold = point["threshold"]
+    threshold = threshold_for(point, kind)
     side = "unknown" if probability is None else "positive" if probability >= threshold else "negative"
     words = verdict(probability, volume_ml, threshold if point["calibrated"] else None, none_below, outlined=outlined)
     if probability is not None and not point["calibrated"]:
@@ -90,6 +93,7 @@ class Verdictd(Transform):
         operating_point: path of the frozen threshold's file; read when the first case comes.
         none_below: see :func:`judge`.
         weights: file of the weights in use; a threshold that was chosen for others does not count.
+        image_key: the image ``(C, X, Y, Z)``; one slice is a picture, more are a volume.
     """
 
     def __init__(
@@ -98,11 +102,13 @@ class Verdictd(Transform):
         operating_point: str | Path = "",
         none_below: float = NOTHING_FOUND_BELOW,
         weights: str | Path | None = None,
+        image_key: str = "image",
     ) -> None:
         self.key = key
         self.operating_point = operating_point
         self.none_below = none_below
         self.weights = weights
+        self.image_key = image_key
 
     @cached_property
     def _weights_hash(self) -> str | None:
@@ -116,5 +122,8 @@ class Verdictd(Transform):
             logits = torch.as_tensor(d[self.key]).float().reshape(-1)
             probability = float(1 - torch.softmax(logits, dim=0)[0])
         point = read_operating_point(self.operating_point, self._weights_hash)
-        d["result"] = judge(probability, None, point, self.none_below)
+        kind = None
+        if self.image_key in d:
+            kind = "picture" if tuple(d[self.image_key].shape)[3:] in ((), (1,)) else "volume"
+        d["result"] = judge(probability, None, point, self.none_below, kind=kind)
         return d

@@ -37,17 +37,19 @@ def heads_agree(
     case_ids: Sequence[str],
     probability: Sequence[float],
     pred_volume_ml: Sequence[float],
-    threshold: float,
+    threshold: float | np.ndarray,
     threshold_ml: float = 0.1,
+    outlined: Sequence[bool] | None = None,
 ) -> dict:
     """Compare the verdict of the classification head with that of the mask.
 
     Args:
         case_ids: ``(N,)`` names.
         probability: ``(N,)`` tumour probabilities.
-        pred_volume_ml: ``(N,)`` predicted volumes of the largest region.
-        threshold: the classification head says tumour at or above it.
+        pred_volume_ml: ``(N,)`` predicted volumes of the largest region; NaN for a picture, which has none.
+        threshold: the classification head says tumour at or above it; one for all or ``(N,)``.
         threshold_ml: the mask says tumour above it.
+        outlined: ``(N,)`` whether the mask holds anything: its word on a picture.
 
     Returns:
         ``threshold_ml``, counts ``both``, ``neither``, ``mask_only``, ``class_only``, ``agreement`` (share of both and
@@ -58,9 +60,12 @@ def heads_agree(
     volume = np.asarray(pred_volume_ml, dtype=np.float64)
     if not len(case_ids) == probability.size == volume.size:
         raise ValueError(f"one value a case is needed, got {len(case_ids)}, {probability.size} and {volume.size}.")
+    measured = np.isfinite(volume)
     by_class, by_mask = probability >= threshold, volume > threshold_ml
+    if outlined is not None:
+        by_mask = np.where(measured, by_mask, np.asarray(outlined, dtype=bool))
     apart = np.flatnonzero(by_class != by_mask)
-    apart = apart[np.argsort(-np.abs(probability[apart] - threshold), kind="stable")]
+    apart = apart[np.argsort(-np.abs(probability - threshold)[apart], kind="stable")]
     n = len(case_ids)
     return {
         "threshold_ml": float(threshold_ml),
@@ -70,7 +75,7 @@ def heads_agree(
         "mask_only": int((~by_class & by_mask).sum()),
         "class_only": int((by_class & ~by_mask).sum()),
         "agreement": float((by_class == by_mask).mean()) if n else None,
-        "spearman": _spearman(probability, volume),
+        "spearman": _spearman(probability[measured], volume[measured]),
         "disagreeing": [case_ids[index] for index in apart],
     }
 

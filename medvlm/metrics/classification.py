@@ -120,26 +120,28 @@ def classification_report(
     tumour: np.ndarray,
     probability: np.ndarray,
     patients: Sequence[Hashable],
-    threshold: float = 0.5,
+    threshold: float | np.ndarray = 0.5,
     n_boot: int = 1000,
     seed: int = 0,
     bins: int = 10,
     max_points: int = 200,
 ) -> dict:
-    """All scores of a set of cases at one threshold.
+    """All scores of a set of cases at one threshold, or at one for each case.
 
     Args:
         tumour: ``(N,)`` of 0 and 1, all known.
         probability: ``(N,)`` tumour probabilities in [0, 1].
         patients: ``(N,)`` patient of each case.
-        threshold: a case is called positive at or above it; chosen elsewhere, never on these cases.
+        threshold: a case is called positive at or above it; chosen elsewhere, never on these cases. ``(N,)`` where
+            kinds of input have thresholds of their own.
         n_boot: resamples of the bootstrap.
         seed: of the bootstrap.
         bins: of the calibration error and the reliability table.
         max_points: of each curve.
 
     Returns:
-        ``n``, ``n_patients``, ``n_positive``, ``prevalence``, ``threshold``, ``confusion``, ``metrics`` (name to
+        ``n``, ``n_patients``, ``n_positive``, ``prevalence``, ``threshold`` (a list where there are several),
+        ``confusion``, ``metrics`` (name to
         ``value``, ``ci``, ``method``), ``baseline_majority`` and ``curves`` (``roc``, ``pr``, ``reliability``). With
         one class only: the counts, a ``note``, and in ``rates`` the one rate that exists.
     """
@@ -153,7 +155,7 @@ def classification_report(
         "n_patients": len({str(p) for p in patients}),
         "n_positive": int(tumour.sum()),
         "prevalence": float(tumour.mean()),
-        "threshold": float(threshold),
+        "threshold": _one_or_list(threshold),
         "confusion": counts,
     }
     patients = np.asarray([str(p) for p in patients])
@@ -180,6 +182,11 @@ def classification_report(
             "reliability": reliability(tumour, probability, bins),
         },
     }
+
+
+def _one_or_list(threshold: float | np.ndarray) -> float | list[float]:
+    different = np.unique(threshold).tolist()
+    return float(different[0]) if len(different) == 1 else different
 
 
 def _entry(value: float, ci: tuple[float, float] | None, method: str) -> dict:

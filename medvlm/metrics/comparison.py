@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from medvlm.metrics.classification import rate_statistic
 from medvlm.metrics.intervals import Statistic, paired_bootstrap, weighted_mean
+from medvlm.metrics.operating_point import threshold_for
 from medvlm.metrics.ranking import auc_statistic, average_precision_statistic
 from medvlm.metrics.rows import check_unique, read_rows, regions_of
 
@@ -90,13 +91,13 @@ def compare(
         raise ValueError(f"{len(paths)} different names are needed, got {names}; pass --names '[a,b]'.")
     if against is not None and against not in names:
         raise ValueError(f"against must be one of {names}, got {against!r}.")
+    runs = {name: read_rows(path) for name, path in zip(names, paths, strict=True)}
     if threshold is None:
-        thresholds = [own_threshold(path) for path in paths]
+        thresholds = [own_thresholds(path, runs[name]) for name, path in zip(names, paths, strict=True)]
     else:
         thresholds = list(threshold) if isinstance(threshold, list | tuple) else [threshold] * len(paths)
     if len(thresholds) != len(paths):
         raise ValueError(f"one threshold for all or one a file is needed, got {thresholds} for {len(paths)} files.")
-    runs = {name: read_rows(path) for name, path in zip(names, paths, strict=True)}
     at = dict(zip(names, thresholds, strict=True))
     rows: list[dict] = []
     pairs = [(names[0], other) for other in names[1:]]
@@ -118,7 +119,7 @@ def compare_rows(
     other: Sequence[dict],
     name: str,
     against: str,
-    thresholds: tuple[float, float] = (0.5, 0.5),
+    thresholds: tuple[float | Mapping[str, float], float | Mapping[str, float]] = (0.5, 0.5),
     seed: int = 0,
     n_boot: int = 1000,
 ) -> list[dict]:
@@ -129,7 +130,7 @@ def compare_rows(
         other: of the run ``against``, in any order.
         name: first run.
         against: second run.
-        thresholds: of either run, for verdicts.
+        thresholds: of either run, for verdicts: one for all cases, or one by case id.
         seed: of the bootstrap.
         n_boot: number of resamples of patients.
 
@@ -161,7 +162,9 @@ def compare_rows(
         scores = [np.array([pair[side]["probability"] for pair in kept]) for side in (0, 1)]
         add("roc_auc", kept, *(auc_statistic(labels, score) for score in scores))
         add("pr_auc", kept, *(average_precision_statistic(labels, score) for score in scores))
-        called = [score >= at for score, at in zip(scores, thresholds, strict=True)]
+        ids = [mine["case_id"] for mine, _ in kept]
+        limits = [at if isinstance(at, int | float) else np.array([at[case] for case in ids]) for at in thresholds]
+        called = [score >= limit for score, limit in zip(scores, limits, strict=True)]
         for metric in VERDICT_METRICS:
             add(metric, kept, *(rate_statistic(labels, verdicts, metric) for verdicts in called))
     return found
@@ -195,15 +198,24 @@ def _names(paths: list[Path]) -> list[str]:
     return parents if len(set(parents)) == len(parents) else [str(path) for path in paths]
 
 
-def own_threshold(path: Path) -> float:
-    """The frozen threshold of the run whose cases these are, of the ``evaluation.json`` beside them; else 0.5."""
+def own_thresholds(path: Path, rows: Sequence[dict]) -> dict[str, float]:
+    """The frozen thresholds of the run whose cases these are, of the ``evaluation.json`` beside them; else 0.5.
+
+    Args:
+        path: of ``cases.csv``.
+        rows: what it holds.
+
+    Returns:
+        The threshold by case id; it differs between cases where kinds of input have thresholds of their own.
+    """
     beside = path.with_name("evaluation.json")
     if not beside.is_file():
         logger.info("no evaluation.json beside %s: verdicts at threshold 0.5.", path)
-        return 0.5
+        return {row["case_id"]: 0.5 for row in rows}
     try:
-        return float(json.loads(beside.read_text(encoding="utf-8"))["operating_point"]["threshold"])
-    except (KeyError, TypeError, ValueError) as error:
+        point = json.loads(beside.read_text(encoding="utf-8"))["operating_point"]
+        return {row["case_id"]: threshold_for(point, row.get("kind")) for row in rows}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{beside} holds no operating point; evaluate again, or pass --threshold.") from error
 
 

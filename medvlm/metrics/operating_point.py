@@ -2,8 +2,10 @@
 
 An operating point is a plain dictionary, as its JSON file holds it:
 ``threshold`` (a case is called positive at or above it), ``target_sensitivity``, ``achieved`` (``sensitivity``,
-``specificity`` and their ``..._ci`` on the cases it was chosen on), ``chosen_on`` (the section), ``n``, ``n_positive``,
-``checkpoint_sha256`` (of the weights it belongs to) and ``frozen``.
+``specificity`` and their ``..._ci`` on the cases it was chosen on), ``chosen_on`` (the section), ``n``,
+``n_positive``, ``checkpoint_sha256`` (of the weights it belongs to) and ``frozen``. A volume says more than one picture: ``kinds`` holds
+a threshold for either. The kind is known of an input before any network sees it, so that it may decide, unlike the data
+set that an input came from.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ def choose_operating_point(
     checkpoint_sha256: str | None = None,
     min_positives: int = 10,
     seed: int = 0,
+    kinds: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Choose the highest threshold whose sensitivity reaches the target.
 
@@ -57,6 +60,8 @@ def choose_operating_point(
         checkpoint_sha256: of the weights that gave the probabilities.
         min_positives: fewer cases with a tumour are refused.
         seed: of the intervals' bootstrap.
+        kinds: ``(N,)`` kind of each input, ``"volume"`` or ``"picture"``: each kind with enough positives also gets a
+            threshold of its own.
 
     Returns:
         The frozen point (see the module). Cases tied at the threshold are all called positive.
@@ -96,7 +101,7 @@ def choose_operating_point(
             "unknown" if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}",
             target_sensitivity,
         )
-    return {
+    point = {
         "threshold": threshold,
         "target_sensitivity": float(target_sensitivity),
         "achieved": achieved,
@@ -106,6 +111,48 @@ def choose_operating_point(
         "checkpoint_sha256": checkpoint_sha256,
         "frozen": True,
     }
+    if kinds is None:
+        return point
+    settings = (target_sensitivity, section, patients, min_positives, seed)
+    return point | {"kinds": _points_of_kinds(tumour, probability, np.asarray([str(k) for k in kinds]), *settings)}
+
+
+def _points_of_kinds(
+    tumour: np.ndarray,
+    probability: np.ndarray,
+    kinds: np.ndarray,
+    target_sensitivity: float,
+    section: str,
+    patients: Sequence[Hashable] | None,
+    min_positives: int,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """A point of its own for each kind that has enough positives; the others share the common threshold."""
+    if len(kinds) != len(tumour):
+        raise ValueError(f"one kind a case is needed, got {len(kinds)} for {len(tumour)} cases.")
+    points = {}
+    for kind in sorted(set(kinds.tolist())):
+        own = kinds == kind
+        if np.count_nonzero(tumour[own]) < max(min_positives, 1):
+            logger.warning("too few tumours among the %ss: they share the common threshold.", kind)
+            continue
+        whose = None if patients is None else [patients[index] for index in np.flatnonzero(own)]
+        found = choose_operating_point(
+            tumour[own], probability[own], target_sensitivity, section, whose, None, min_positives, seed
+        )
+        points[kind] = {name: found[name] for name in ("threshold", "achieved", "n", "n_positive")}
+    return points
+
+
+def threshold_for(point: Mapping[str, Any], kind: str | None) -> float:
+    """Return the threshold for one kind of input, the common one where the kind has none of its own.
+
+    Args:
+        point: an operating point.
+        kind: ``"volume"``, ``"picture"`` or None (unknown).
+    """
+    own = (point.get("kinds") or {}).get(kind) or {}
+    return float(own.get("threshold", point["threshold"]))
 
 
 def _achieved(tumour: np.ndarray, called: np.ndarray, patients: Sequence[Hashable] | None, seed: int) -> dict:
@@ -131,6 +178,9 @@ def check_operating_point(point: Mapping[str, Any] | None) -> dict[str, Any]:
     threshold = point.get("threshold") if isinstance(point, Mapping) else None
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise ValueError(f"an operating point needs a threshold in [0, 1], got {threshold!r}; choose it on validation.")
+    for kind, own in (point.get("kinds") or {}).items():
+        if not isinstance(own, Mapping) or not 0 <= float(own.get("threshold", -1)) <= 1:
+            raise ValueError(f"the operating point for kind {kind!r} needs a threshold in [0, 1], got {own!r}.")
     return {**DEFAULT_POINT, **point}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from medvlm.metrics.lesionwise import lesion_wise
 from medvlm.metrics.segmentation import dice, hd95_mm, iou, volume_ml
 
-IDENTITY = ("case_id", "patient_id", "source")
+IDENTITY = ("case_id", "patient_id", "source", "kind")
 CASE_COLUMNS = (*IDENTITY, "tumour", "probability", "mask_known")
 REGION_COLUMNS = (
     "dice",
@@ -26,14 +26,16 @@ REGION_COLUMNS = (
     "lw_fn",
     "true_volume_ml",
     "pred_volume_ml",
+    "true_voxels",
+    "pred_voxels",
 )
-_WHOLE_NUMBERS = ("tumour", "mask_known", "lw_tp", "lw_fp", "lw_fn")
+_WHOLE_NUMBERS = ("tumour", "mask_known", "lw_tp", "lw_fp", "lw_fn", "true_voxels", "pred_voxels")
 
 
 def score_case(
     pred: np.ndarray,
     truth: np.ndarray | None,
-    spacing_mm: Sequence[float],
+    spacing_mm: Sequence[float] | None,
     region_names: Sequence[str],
     lesionwise: str | None = "gli",
     empties: str = "brats",
@@ -43,7 +45,8 @@ def score_case(
     Args:
         pred: ``(R, X, Y, Z)`` or ``(R, X, Y)``, boolean or 0/1, one channel a region, on the truth's own grid.
         truth: same shape, or None where the mask is unknown.
-        spacing_mm: one distance a spatial axis.
+        spacing_mm: one distance a spatial axis; None for a picture, whose pixels have no size: nothing is then said in
+            millimetres or millilitres.
         region_names: R names, in channel order.
         lesionwise: convention of the lesion-wise scores, see :data:`medvlm.metrics.lesionwise.CONVENTIONS`; None
             leaves their columns empty.
@@ -51,8 +54,8 @@ def score_case(
 
     Returns:
         For each region r the columns ``dice_r``, ``iou_r``, ``hd95_mm_r``, ``lw_dice_r``, ``lw_hd95_mm_r``,
-        ``lw_tp_r``, ``lw_fp_r``, ``lw_fn_r``, ``true_volume_ml_r``, ``pred_volume_ml_r``; without a truth all None but
-        the last.
+        ``lw_tp_r``, ``lw_fp_r``, ``lw_fn_r``, ``true_volume_ml_r``, ``pred_volume_ml_r``, ``true_voxels_r``,
+        ``pred_voxels_r``; without a truth all None but those of the prediction.
 
     Raises:
         ValueError: when channels and names differ in number, or the masks do not fit together.
@@ -66,16 +69,20 @@ def score_case(
     for channel, name in enumerate(region_names):
         values: dict[str, float | int | None] = dict.fromkeys(REGION_COLUMNS)
         answer = pred[channel]
-        values["pred_volume_ml"] = volume_ml(answer, spacing_mm)
+        values["pred_voxels"] = int(np.count_nonzero(answer))
+        if spacing_mm is not None:
+            values["pred_volume_ml"] = volume_ml(answer, spacing_mm)
         if truth is not None:
             real = np.asarray(truth[channel])
             values |= {
                 "dice": dice(answer, real, empties),
                 "iou": iou(answer, real, empties),
-                "hd95_mm": hd95_mm(answer, real, spacing_mm, empties),
-                "true_volume_ml": volume_ml(real, spacing_mm),
+                "true_voxels": int(np.count_nonzero(real)),
             }
-            if lesionwise is not None:
+            if spacing_mm is not None:
+                values["hd95_mm"] = hd95_mm(answer, real, spacing_mm, empties)
+                values["true_volume_ml"] = volume_ml(real, spacing_mm)
+            if lesionwise is not None and spacing_mm is not None:
                 lesions = lesion_wise(answer, real, spacing_mm, lesionwise)
                 values |= {
                     "lw_dice": lesions.dice,

@@ -11,10 +11,10 @@ import numpy as np
 
 from medvlm.metrics.agreement import bland_altman, heads_agree
 from medvlm.metrics.classification import classification_report
-from medvlm.metrics.comparison import compare_rows, own_threshold
+from medvlm.metrics.comparison import compare_rows, own_thresholds
 from medvlm.metrics.confounding import confounding_note, label_by_source, label_from_source, source_from_features
 from medvlm.metrics.intervals import bootstrap_interval, weighted_mean
-from medvlm.metrics.operating_point import check_operating_point
+from medvlm.metrics.operating_point import check_operating_point, threshold_for
 from medvlm.metrics.rows import check_unique, read_rows, regions_of
 
 MEASURES = ("dice", "iou", "hd95_mm", "lw_dice", "lw_hd95_mm")
@@ -64,10 +64,9 @@ def summarise(
     Raises:
         ValueError: without rows, with a case twice, or with probabilities outside [0, 1].
     """
-    rows = _checked(rows)
-    regions = list(regions) if regions is not None else regions_of(rows)
     point = check_operating_point(operating_point)
-    threshold = point["threshold"]
+    rows = [{**row, "threshold": threshold_for(point, row.get("kind"))} for row in _checked(rows)]
+    regions = list(regions) if regions is not None else regions_of(rows)
     groups = _by_source(rows)
     draw = {"seed": seed, "n_boot": n_boot}
     given = {"bundle": bundle, "checkpoint": checkpoint, "section": section}
@@ -82,13 +81,13 @@ def summarise(
             "per_source": {source: segmentation_summary(own, regions, **draw) for source, own in groups.items()},
         },
         "classification": {
-            "overall": _classification(rows, threshold, bins, draw),
-            "per_source": {s: _classification(own, threshold, bins, draw) for s, own in groups.items()},
+            "overall": _classification(rows, bins, draw),
+            "per_source": {s: _classification(own, bins, draw) for s, own in groups.items()},
         },
         "confounding": None,
-        "agreement": _agreement(rows, regions, threshold, threshold_ml),
-        "ablation": _ablation(rows, others or {}, name, threshold, draw),
-        "worst": worst_cases(rows, regions, threshold, n_worst),
+        "agreement": _agreement(rows, regions, threshold_ml),
+        "ablation": _ablation(rows, others or {}, name, draw),
+        "worst": worst_cases(rows, regions, n_worst),
     }
     within = summary["classification"]["per_source"]
     summary["confounding"] = _confounding(rows, features, within, draw | {"n_permutations": n_permutations})
@@ -117,15 +116,22 @@ def segmentation_summary(rows: Sequence[dict], regions: Iterable[str], seed: int
     summary = {}
     for region in regions:
         found = {m: _mean([(r, r.get(f"{m}_{region}")) for r in known], seed, n_boot) for m in MEASURES}
-        volumes = [(r, r.get(f"true_volume_ml_{region}"), r.get(f"pred_volume_ml_{region}")) for r in known]
-        volumes = [entry for entry in volumes if None not in entry[1:]]
-        there = [(row, row.get(f"dice_{region}")) for row, true, _ in volumes if true > 0]
-        absent = [pred for _, true, pred in volumes if true == 0]
+        volumes = [(r.get(f"true_volume_ml_{region}"), r.get(f"pred_volume_ml_{region}")) for r in known]
+        volumes = [pair for pair in volumes if None not in pair]
+        sizes = [(row, *_sizes(row, region)) for row in known]
+        there = [(row, row.get(f"dice_{region}")) for row, true, _ in sizes if true is not None and true > 0]
+        absent = [pred for _, true, pred in sizes if true == 0]
         found["dice_with_tumour"] = _mean(there, seed, n_boot)
         found["empty_truth"] = {"n": len(absent), "false_alarms": sum(pred > 0 for pred in absent)}
-        found["volume_ml"] = bland_altman([pred for *_, pred in volumes], [true for _, true, _ in volumes])
+        found["volume_ml"] = bland_altman([pred for _, pred in volumes], [true for true, _ in volumes])
         summary[region] = found
     return summary
+
+
+def _sizes(row: dict, region: str) -> tuple[float | None, float | None]:
+    """True and predicted extent, in voxels where they were counted (a picture has no millilitres)."""
+    kind = "voxels" if row.get(f"pred_voxels_{region}") is not None else "volume_ml"
+    return row.get(f"true_{kind}_{region}"), row.get(f"pred_{kind}_{region}")
 
 
 def _mean(values: list[tuple[dict, float | None]], seed: int, n_boot: int) -> dict:
@@ -143,11 +149,11 @@ def _mean(values: list[tuple[dict, float | None]], seed: int, n_boot: int) -> di
     }
 
 
-def worst_cases(rows: Sequence[dict], regions: Sequence[str], threshold: float, n: int = 10) -> list[str]:
+def worst_cases(rows: Sequence[dict], regions: Sequence[str], n: int = 10) -> list[str]:
     """Names of the worst cases.
 
     First by the mean Dice over regions, where the mask is known and the Dice below 1; then, if places are left, cases
-    whose verdict is wrong, the most confident first.
+    whose verdict is wrong, the most confident first (``threshold`` of each row, else 0.5).
     """
     scored = []
     for row in rows:
@@ -158,9 +164,9 @@ def worst_cases(rows: Sequence[dict], regions: Sequence[str], threshold: float, 
             scored.append((float(np.mean(values)), -max(distances), row["case_id"]))
     names = [case for *_, case in sorted(scored)]
     wrong = [
-        (-abs(row["probability"] - threshold), row["case_id"])
+        (-abs(row["probability"] - row.get("threshold", 0.5)), row["case_id"])
         for row in rows
-        if _has_verdict(row) and (row["probability"] >= threshold) != bool(row["tumour"])
+        if _has_verdict(row) and (row["probability"] >= row.get("threshold", 0.5)) != bool(row["tumour"])
     ]
     names += [case for _, case in sorted(wrong) if case not in names]
     return names[:n]
@@ -210,7 +216,7 @@ def _has_verdict(row: dict) -> bool:
     return row.get("tumour") is not None and row.get("probability") is not None
 
 
-def _classification(rows: Sequence[dict], threshold: float, bins: int, draw: dict) -> dict:
+def _classification(rows: Sequence[dict], bins: int, draw: dict) -> dict:
     known = [row for row in rows if _has_verdict(row)]
     if not known:
         return {"n": 0, "note": "no class is known, or no probability was predicted"}
@@ -218,25 +224,26 @@ def _classification(rows: Sequence[dict], threshold: float, bins: int, draw: dic
         np.array([row["tumour"] for row in known]),
         np.array([row["probability"] for row in known]),
         [row["patient_id"] for row in known],
-        threshold,
+        np.array([row["threshold"] for row in known]),
         bins=bins,
         **draw,
     )
 
 
-def _agreement(rows: Sequence[dict], regions: Sequence[str], threshold: float, threshold_ml: float) -> dict:
+def _agreement(rows: Sequence[dict], regions: Sequence[str], threshold_ml: float) -> dict:
     if not regions:
         return {"n": 0, "note": "no region was segmented"}
     column = f"pred_volume_ml_{regions[0]}"
-    kept = [row for row in rows if row.get("probability") is not None and row.get(column) is not None]
+    kept = [row for row in rows if row.get("probability") is not None and _sizes(row, regions[0])[1] is not None]
     if not kept:
         return {"n": 0, "note": "one head only"}
     return {"region": regions[0]} | heads_agree(
         [row["case_id"] for row in kept],
         [row["probability"] for row in kept],
-        [row[column] for row in kept],
-        threshold,
+        [math.nan if row.get(column) is None else row[column] for row in kept],
+        np.array([row["threshold"] for row in kept]),
         threshold_ml,
+        [_sizes(row, regions[0])[1] > 0 for row in kept],
     )
 
 
@@ -266,11 +273,12 @@ def _confounding(rows: Sequence[dict], features: object, within: dict[str, dict]
     }
 
 
-def _ablation(rows: list[dict], others: Mapping, name: str, threshold: float, draw: dict) -> list[dict]:
+def _ablation(rows: list[dict], others: Mapping, name: str, draw: dict) -> list[dict]:
     found = []
     for against, other in others.items():
-        theirs = threshold
+        mine = theirs = {row["case_id"]: row["threshold"] for row in rows}
         if isinstance(other, str | Path):
-            other, theirs = read_rows(other), own_threshold(Path(other))
-        found += compare_rows(rows, _checked(other), name, against, (threshold, theirs), **draw)
+            path, other = Path(other), read_rows(other)
+            theirs = own_thresholds(path, other)
+        found += compare_rows(rows, _checked(other), name, against, (mine, theirs), **draw)
     return found

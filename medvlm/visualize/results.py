@@ -58,9 +58,11 @@ def region_names(evaluation: Mapping[str, Any], rows: Sequence[Mapping[str, Any]
     return sorted(names, key=lambda name: ("WT", "TC", "ET", name).index(name))
 
 
-def threshold_of(evaluation: Mapping[str, Any]) -> float | None:
-    """The probability from which a case is called a tumour."""
-    return as_number(part(evaluation, "operating_point").get("threshold"))
+def threshold_of(evaluation: Mapping[str, Any], kind: str = "volume") -> float | None:
+    """The probability from which a case of this kind is called a tumour."""
+    point = part(evaluation, "operating_point")
+    own = part(part(point, "kinds"), kind).get("threshold")
+    return as_number(point.get("threshold") if own is None else own)
 
 
 def rows_by_case(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -98,6 +100,9 @@ def operating_point_words(evaluation: Mapping[str, Any]) -> str:
     if threshold is None:
         return "not stated"
     words = f"tumour probability \N{GREATER-THAN OR EQUAL TO} {setting(threshold)}"
+    own = {kind: threshold_of(evaluation, kind) for kind in part(point, "kinds")}
+    if own:
+        words = "tumour probability at or above " + ", ".join(f"{setting(at)} in {kind}s" for kind, at in own.items())
     if point.get("chosen_on"):
         words += f", chosen on {point['chosen_on']}"
         words += f" (n = {count(point['n'])})" if as_number(point.get("n")) is not None else ""

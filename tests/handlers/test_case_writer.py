@@ -247,6 +247,9 @@ def test_the_operating_point_decides_the_verdict(tmp_path):
     assert point["threshold"] == 0.4 and point["calibrated"] and point["target_sensitivity"] == 0.95
     assert judge(0.45, 1.0, point)["verdict"] == "positive" and judge(0.39, 1.0, point)["verdict"] == "negative"
     assert judge(None, 1.0, point)["verdict"] == "unknown"
+    point["kinds"] = {"picture": {"threshold": 0.2}}
+    assert judge(0.3, None, point, kind="picture")["verdict"] == "positive"
+    assert judge(0.3, None, point, kind="volume")["verdict"] == "negative"
     other = read_operating_point(file, "xyz")
     assert not other["calibrated"] and "other weights" in other["from"]
     assert "not calibrated" in judge(0.6, 1.0, other)["summary"]

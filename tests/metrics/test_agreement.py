@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -35,3 +37,9 @@ def test_limits_of_agreement_by_hand():
 def test_one_case_has_a_bias_but_no_limits():
     assert bland_altman([3], [1]) == {"bias": 2.0, "limits_of_agreement": None, "n": 1}
     assert bland_altman([], []) == {"bias": None, "limits_of_agreement": None, "n": 0}
+
+
+def test_a_picture_counts_as_seen_by_the_mask_once_anything_is_outlined():
+    found = heads_agree(["a", "b", "c"], [0.9, 0.9, 0.2], [math.nan, math.nan, 5.0], 0.5, outlined=[True, False, True])
+    assert (found["both"], found["class_only"], found["mask_only"]) == (1, 1, 1)
+    assert found["disagreeing"] == ["b", "c"]

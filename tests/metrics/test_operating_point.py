@@ -12,6 +12,7 @@ from medvlm.metrics.operating_point import (
     choose_operating_point,
     load_operating_point,
     save_operating_point,
+    threshold_for,
 )
 
 
@@ -105,3 +106,20 @@ def test_without_a_point_half_is_used_and_said_to_be_unchosen():
     point = check_operating_point(None)
     assert (point["threshold"], point["chosen_on"], point["frozen"]) == (0.5, "default", False)
     json.dumps(point, allow_nan=False)
+
+
+def test_kinds_of_input_have_thresholds_of_their_own(caplog):
+    tumour = np.array([1, 1, 0, 0] * 5 + [1, 1, 0, 0] * 5 + [1, 0])
+    probability = np.array([0.9, 0.8, 0.2, 0.1] * 5 + [0.4, 0.3, 0.2, 0.1] * 5 + [0.7, 0.1])
+    kinds = ["volume"] * 20 + ["picture"] * 20 + ["film"] * 2
+    point = choose_operating_point(tumour, probability, 0.95, kinds=kinds)
+    assert {kind: own["threshold"] for kind, own in point["kinds"].items()} == {"picture": 0.3, "volume": 0.8}
+    assert point["kinds"]["volume"]["achieved"]["specificity"] == 1.0
+    assert "too few tumours among the films" in caplog.text
+    assert threshold_for(point, "volume") == 0.8
+    assert threshold_for(point, "film") == threshold_for(point, None) == point["threshold"] == 0.3
+
+
+def test_a_kind_without_a_threshold_is_refused():
+    with pytest.raises(ValueError, match="kind 'picture' needs a threshold"):
+        check_operating_point({"threshold": 0.5, "kinds": {"picture": {}}})

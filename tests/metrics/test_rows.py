@@ -28,9 +28,17 @@ def test_a_case_is_scored_region_by_region(masks):
     assert list(row) == [f"{column}_{region}" for region in ("WT", "ET") for column in REGION_COLUMNS]
 
 
-def test_without_a_truth_only_the_predicted_volume_is_known(masks):
+def test_without_a_truth_only_the_predicted_extent_is_known(masks):
     row = score_case(masks[0], None, (1.0, 1.0, 2.0), ["WT", "ET"])
-    assert {key for key, value in row.items() if value is not None} == {"pred_volume_ml_WT", "pred_volume_ml_ET"}
+    known = {key for key, value in row.items() if value is not None}
+    assert known == {f"{column}_{region}" for column in ("pred_volume_ml", "pred_voxels") for region in ("WT", "ET")}
+
+
+def test_a_picture_has_pixels_but_no_millimetres(masks):
+    row = score_case(*masks, None, ["WT", "ET"])
+    assert (row["true_voxels_WT"], row["pred_voxels_WT"]) == (8 * 8 * 6, 6 * 8 * 6)
+    assert row["dice_WT"] == pytest.approx(2 * 6 / 14)
+    assert all(row[f"{column}_WT"] is None for column in REGION_COLUMNS if "_mm" in column or "_ml" in column)
 
 
 def test_lesion_wise_scores_can_be_left_out(masks):
@@ -49,6 +57,7 @@ def test_channels_must_match_names(masks):
 def test_a_file_gives_back_the_rows(rows, tmp_path):
     rows[0]["tumour"] = None
     rows[1]["patient_id"] = "007"
+    rows = [{"kind": "volume", **row} for row in rows]
     path = write_rows(rows, tmp_path / "out" / "cases.csv")
     assert read_rows(path) == rows
     assert path.read_text(encoding="utf-8").splitlines()[0].startswith(",".join(CASE_COLUMNS))

@@ -106,8 +106,8 @@ def test_the_worst_come_first_and_errors_of_the_class_fill_up(rows):
     by_name = {row["case_id"]: row for row in rows}
     by_name["alpha_03"]["dice_WT"], by_name["beta_01"]["dice_WT"] = 0.4, 0.2
     by_name["gamma_02"]["probability"], by_name["gamma_08"]["probability"] = 0.4, 0.01
-    assert worst_cases(rows, ["WT"], 0.5) == ["beta_01", "alpha_03", "gamma_08", "gamma_02"]
-    assert worst_cases(rows, ["WT"], 0.5, n=1) == ["beta_01"]
+    assert worst_cases(rows, ["WT"]) == ["beta_01", "alpha_03", "gamma_08", "gamma_02"]
+    assert worst_cases(rows, ["WT"], n=1) == ["beta_01"]
 
 
 def test_a_segmentation_run_without_probabilities(rows):

@@ -102,7 +102,8 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
         ("class_only", "by the class only"),
     )
     words = (
-        f"The mask head sees a tumour from {setting(limit)} mL on, the class head from the operating point on."
+        f"The mask head sees a tumour from {setting(limit)} mL on (in a picture, which has no volume, as soon as it "
+        "outlines anything), the class head from the operating point on."
         if as_number(limit) is not None
         else "The volume from which the mask head is taken to see a tumour is not stated."
     )
@@ -122,7 +123,7 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
         drawing(
             figure,
             "agreement",
-            "A dot a case. Dashed: the two thresholds. Upper left and lower right: the heads disagree.",
+            "A dot a volume. Dashed: the two thresholds. Upper left and lower right: the heads disagree.",
             "No row holds both a probability and a predicted volume.",
         ),
         listing,
