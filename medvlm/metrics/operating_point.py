@@ -3,9 +3,9 @@
 An operating point is a plain dictionary, as its JSON file holds it:
 ``threshold`` (a case is called positive at or above it), ``target_sensitivity``, ``achieved`` (``sensitivity``,
 ``specificity`` and their ``..._ci`` on the cases it was chosen on), ``chosen_on`` (the section), ``n``,
-``n_positive``, ``checkpoint_sha256`` (of the weights it belongs to) and ``frozen``. A volume says more than one picture: ``kinds`` holds
-a threshold for either. The kind is known of an input before any network sees it, so that it may decide, unlike the data
-set that an input came from.
+``n_positive``, ``checkpoint_sha256`` (of the weights it belongs to) and ``frozen``. A volume says more than one
+picture: ``kinds`` holds a threshold for either. The kind is known of an input before any network sees it, so that it
+may decide, unlike the data set that an input came from.
 """
 
 from __future__ import annotations
