@@ -8,11 +8,19 @@ from __future__ import annotations
 import importlib
 
 _MODULES = {
+    "CaptioningLoss": "captioning",
+    "CineTextLoss": "cine_text",
     "ClassLoss": "classification",
+    "FeatureDistillationLoss": "distillation",
     "FixedWeights": "weighting",
     "GradNormWeights": "weighting",
+    "LogitDistillationLoss": "distillation",
+    "MaskedVideoLoss": "masked_video",
     "MultiTaskLoss": "multitask",
     "RegionLoss": "segmentation",
+    "ScheduledWeights": "weighting",
+    "SigmoidContrastiveLoss": "contrastive",
+    "SoftmaxContrastiveLoss": "contrastive",
     "UncertaintyWeights": "weighting",
 }
 

@@ -222,8 +222,10 @@ def _keyed(
     own_images = columns(image_keys)
     own_texts = own_images if text_keys is None else columns(text_keys)
     if own_images.shape[1] != own_texts.shape[1]:
-        raise ValueError(f"image_keys and text_keys need the same number of keys, got {own_images.shape[1] - 1} and "
-                         f"{own_texts.shape[1] - 1}.")
+        raise ValueError(
+            f"image_keys and text_keys need the same number of keys, got {own_images.shape[1] - 1} and "
+            f"{own_texts.shape[1] - 1}."
+        )
     counts = row_counts(count, device)
     all_images, all_texts = gather_rows(own_images, counts), gather_rows(own_texts, counts)
     return KeyPositives(own_images, all_texts), KeyPositives(own_texts, all_images)

@@ -53,9 +53,7 @@ class GivenPositives:
 Positives = KeyPositives | GivenPositives
 
 
-def sigmoid_sum(
-    rows: Tensor, columns: Tensor, scale: Tensor, bias: Tensor, positives: Positives, chunk: int
-) -> Tensor:
+def sigmoid_sum(rows: Tensor, columns: Tensor, scale: Tensor, bias: Tensor, positives: Positives, chunk: int) -> Tensor:
     """Binary cross-entropy of every pair, summed.
 
     Args:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from medvlm.losses.partial import PartialMean
+from medvlm.losses.schedules import Schedule, schedule_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,54 @@ class FixedWeights(nn.Module):
             A scalar.
         """
         return sum(self.factors[task] * mean.local for task, mean in means.items())
+
+
+class ScheduledWeights(nn.Module):
+    """Σ w_t · f_t(step) · L_t, where each task's factor f_t changes as training goes on.
+
+    A step is a call while gradients are enabled, so that validation does not count, and each micro-batch of an
+    accumulated step does. The step is in the state dict: a resumed run goes on where it was.
+
+    Args:
+        weights: one factor a task.
+        schedules: for some of the tasks a :class:`medvlm.losses.schedules.Schedule` or its settings, e.g.
+            ``{"captioning": {"kind": "cosine", "steps": 1000}}``; the others stay constant.
+
+    Raises:
+        ValueError: if a schedule is for no task.
+    """
+
+    def __init__(self, weights: dict[str, float], schedules: Mapping[str, Schedule | Mapping] | None = None) -> None:
+        super().__init__()
+        schedules = dict(schedules or {})
+        if set(schedules) - set(weights):
+            raise ValueError(f"schedules are for {sorted(weights)}, got {sorted(set(schedules) - set(weights))}.")
+        self.factors = {task: float(weight) for task, weight in weights.items()}
+        self.schedules = {task: schedule_of(schedules.get(task)) for task in weights}
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        self.used = self.at(0)
+
+    def at(self, step: int) -> dict[str, float]:
+        """The factor of each task at a step."""
+        return {task: factor * self.schedules[task](step) for task, factor in self.factors.items()}
+
+    def current(self) -> dict[str, float]:
+        """The factor of each task in the latest call."""
+        return dict(self.used)
+
+    def forward(self, means: dict[str, PartialMean]) -> Tensor:
+        """Weigh and add.
+
+        Args:
+            means: the mean loss of each task; those with ``count`` 0 contribute 0.
+
+        Returns:
+            A scalar.
+        """
+        self.used = self.at(int(self.steps))
+        if torch.is_grad_enabled():
+            self.steps += 1
+        return sum(self.used[task] * mean.local for task, mean in means.items())
 
 
 class UncertaintyWeights(nn.Module):
@@ -235,3 +284,31 @@ def gradient_norm(loss: Tensor, shared: Sequence[nn.Parameter]) -> Tensor:
 
 
 WEIGHTINGS = {"fixed": FixedWeights, "kendall": UncertaintyWeights, "gradnorm": GradNormWeights}
+
+
+def make_weighting(
+    weighting: str | nn.Module,
+    weights: dict[str, float],
+    kinds: dict[str, str] | None = None,
+    schedules: Mapping[str, Schedule | Mapping] | None = None,
+) -> nn.Module:
+    """The weighting that a config names.
+
+    Args:
+        weighting: ``"fixed"``, ``"kendall"``, ``"gradnorm"``, or a module as in this file, which is taken as it is.
+        weights: the factor of each task, fixed or to start from.
+        kinds: of the tasks, read by ``"kendall"``.
+        schedules: as in :class:`ScheduledWeights`; of ``"fixed"`` weights alone.
+
+    Raises:
+        ValueError: if the name is not known, or schedules have no effect.
+    """
+    if isinstance(weighting, str) and weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {sorted(WEIGHTINGS)} or a module, got {weighting!r}.")
+    if schedules and weighting != "fixed":
+        raise ValueError(f"schedules change fixed weights, weighting is {weighting!r}; set it to 'fixed' or drop them.")
+    if not isinstance(weighting, str):
+        return weighting
+    if schedules:
+        return ScheduledWeights(weights, schedules)
+    return UncertaintyWeights(weights, kinds) if weighting == "kendall" else WEIGHTINGS[weighting](weights)
