@@ -129,6 +129,9 @@ def mismatches(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
     ]
 
 
-def load_initial(network: nn.Module, path: str | Path | None) -> nn.Module:
-    """Load the weights that a stage starts from, or leave the network as it is where there are none (``None``)."""
-    return network if not path else load_weights(network, path)
+def load_initial(network: nn.Module, path: str | Path | None, components: Sequence[str] | None = None) -> nn.Module:
+    """Load the weights that a stage starts from, or leave the network as it is where there are none (``None``).
+
+    ``components`` names those to load, each of them whole, e.g. what a probe shares with the network before it.
+    """
+    return network if not path else load_weights(network, path, components=components)

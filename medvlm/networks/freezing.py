@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -14,7 +14,8 @@ class Freezable(nn.Module):
     that its normalisation statistics do not drift and its dropout is off.
 
     Attributes:
-        frozen: names of the frozen components; set by ``freeze`` and ``unfreeze``.
+        frozen: names of the frozen components, or of their frozen layers (``"encoder.blocks.0"``); set by ``freeze``,
+            ``freeze_fraction`` and ``unfreeze``.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,87 @@ def _set(network: nn.Module, names: Sequence[str], frozen: bool) -> nn.Module:
         raise ValueError(f"{type(inner).__name__} has no component {unknown}; it has {sorted(components)}.")
     for name in names:
         components[name].requires_grad_(not frozen)
-    kept = tuple(name for name in inner.frozen if name not in names)
+    kept = tuple(name for name in inner.frozen if name.split(".")[0] not in names)
     inner.frozen = (*kept, *names) if frozen else kept
     inner.train(inner.training)
     return network
+
+
+def freeze_fraction(network: nn.Module, fractions: Mapping[str, float]) -> nn.Module:
+    """Freeze the first layers of components, counted from the input: 0.5 freezes the half that is nearest to the data.
+
+    The layers of a component are the members of its largest ``ModuleList`` (by parameters), e.g. the blocks of a
+    transformer. The first ``round(fraction * layers)`` of them are frozen, and with any of them what is registered
+    before them (patch or word embedding, positions, learnt tokens). What comes after the layers is frozen with 1 only,
+    which is ``freeze`` of the component. 0 changes nothing.
+
+    Args:
+        network: a ``Freezable`` network, or one wrapped once.
+        fractions: fraction in 0..1 by component, e.g. ``{"video_encoder": 0.5}``.
+
+    Returns:
+        The network, for use in a JSON expression.
+
+    Raises:
+        ValueError: if a fraction is not in 0..1, a name is no component, or a component has no layers to count.
+    """
+    wrong = {name: fraction for name, fraction in fractions.items() if not 0 <= fraction <= 1}
+    if wrong:
+        raise ValueError(f"a fraction of layers lies in 0..1 (1 freezes all of a component), got {wrong}.")
+    _set(network, [name for name, fraction in fractions.items() if fraction == 1], frozen=True)
+    partly = {name: fraction for name, fraction in fractions.items() if 0 < fraction < 1}
+    if not partly:
+        return network
+    _set(network, list(partly), frozen=False)  # refuses unknown names, and forgets an earlier fraction
+    inner = network if isinstance(network, Freezable) else network.module
+    for name, fraction in partly.items():
+        path = layer_list(inner, name)
+        count = round(fraction * len(inner.get_submodule(path)))
+        layers = [f"{path}.{index}" for index in range(count)]
+        before = input_side(inner, name, path) if count else []
+        for layer in (*before, *layers):
+            inner.get_submodule(layer).requires_grad_(False)
+        inner.frozen = (*inner.frozen, *before, *layers)
+    inner.train(inner.training)
+    return network
+
+
+def input_side(network: nn.Module, name: str, path: str) -> list[str]:
+    """Freeze the parameters that lie directly on the way to a list of layers, and name the modules before it.
+
+    Args:
+        network: the network.
+        name: of the component.
+        path: of the list of layers in it.
+
+    Returns:
+        Names of the modules that are registered before the list, at each level between the component and the list.
+    """
+    before, at = [], name
+    while at != path:
+        module = network.get_submodule(at)
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
+        following = path.removeprefix(f"{at}.").split(".")[0]
+        children = [child for child, _ in module.named_children()]
+        before += [f"{at}.{child}" for child in children[: children.index(following)]]
+        at = f"{at}.{following}"
+    return before
+
+
+def layer_list(network: nn.Module, name: str) -> str:
+    """Name of the largest ``ModuleList`` of a component.
+
+    Raises:
+        ValueError: if there is none with two layers.
+    """
+    lists = [
+        (sum(p.numel() for p in module.parameters()), path)
+        for path, module in network.named_modules()
+        if path.startswith(f"{name}.") and isinstance(module, nn.ModuleList) and len(module) > 1
+    ]
+    if not lists:
+        raise ValueError(
+            f"the component {name!r} has no list of layers of which a fraction could be frozen; freeze it."
+        )
+    return max(lists, key=lambda item: item[0])[1]

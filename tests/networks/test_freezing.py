@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from medvlm.networks.freezing import freeze, unfreeze
+from medvlm.networks.freezing import Freezable, freeze, freeze_fraction, unfreeze
 from medvlm.networks.nets import SegClsNet
 
 
@@ -82,3 +82,63 @@ def test_unknown_name_lists_the_components():
 def test_plain_module_is_refused():
     with pytest.raises(TypeError, match="Freezable"):
         freeze(torch.nn.Linear(2, 2), ["weight"])
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.position = torch.nn.Parameter(torch.zeros(1, 1, 4))
+        self.stem = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.BatchNorm1d(4))
+        self.blocks = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(4))
+        self.norm = torch.nn.LayerNorm(4)
+
+
+class Layered(Freezable):
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.ModuleDict({"inner": Encoder()})
+        self.head = torch.nn.Linear(4, 1)
+
+
+def learning(network: torch.nn.Module) -> set[str]:
+    return {name.rsplit(".", 1)[0] for name, p in network.named_parameters() if p.requires_grad}
+
+
+def test_fraction_freezes_from_the_input():
+    network = freeze_fraction(Layered(), {"encoder": 0.5}).train()
+    prefix = "encoder.inner"
+    assert learning(network) == {f"{prefix}.blocks.2", f"{prefix}.blocks.3", f"{prefix}.norm", "head"}
+    assert not network.encoder["inner"].position.requires_grad
+    stopped = {name for name, module in network.named_modules() if not module.training}
+    assert stopped == {f"{prefix}.{name}" for name in ("stem", "stem.0", "stem.1", "blocks.0", "blocks.1")}
+
+
+@pytest.mark.parametrize(("fraction", "frozen"), [(0, 0), (0.1, 0), (0.25, 1), (0.75, 3)])
+def test_fraction_counts_layers(fraction, frozen):
+    network = freeze_fraction(Layered(), {"encoder": fraction})
+    blocks = network.encoder["inner"].blocks
+    assert [block.weight.requires_grad for block in blocks] == [False] * frozen + [True] * (4 - frozen)
+    assert network.encoder["inner"].position.requires_grad == (frozen == 0)
+
+
+def test_whole_fraction_is_freeze_and_unfreeze_undoes_it():
+    network = freeze_fraction(Layered(), {"encoder": 1.0})
+    assert network.frozen == ("encoder",) and learning(network) == {"head"}
+    freeze_fraction(network, {"encoder": 0.5})
+    assert "encoder" not in network.frozen and "encoder.inner.norm" in learning(network)
+    unfreeze(network, ["encoder"]).train()
+    assert network.frozen == () and all(module.training for module in network.modules())
+    assert all(p.requires_grad for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("fractions", "words"),
+    [
+        ({"encoder": 1.5}, "lies in 0..1"),
+        ({"decoder": 0.5}, r"no component \['decoder'\]"),
+        ({"head": 0.5}, "'head' has no list of layers"),
+    ],
+)
+def test_wrong_fractions_are_refused(fractions, words):
+    with pytest.raises(ValueError, match=words):
+        freeze_fraction(Layered(), fractions)
