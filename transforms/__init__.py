@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from transforms.augment import ForegroundOnly, ForegroundOnlyd
 from transforms.channels import RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
+from transforms.cine import Cine, CineInfo
+from transforms.cine_reading import CineReader, open_cine, views_of
+from transforms.cine_study import LoadCined, NormaliseCined, PickCined, SampleFramesd
 from transforms.components import DropSmallComponents, DropSmallComponentsd
 from transforms.geometry import FitInPlane, FitInPlaned, SpacingSafed
 from transforms.intensity import BrainZScore, BrainZScored, brain_foreground, is_foreground
@@ -12,10 +15,15 @@ from transforms.picking import PickCased
 from transforms.reading import LoadCase, LoadCased
 from transforms.regions import LabelsToRegions, LabelsToRegionsd, RegionsToLabels, RegionsToLabelsd
 from transforms.slices import RandSlice, RandSliced
+from transforms.targets import TargetsToTensord
+from transforms.text import Tokenised, clean_report, normalise_text, report_sections
 
 __all__ = [
     "BrainZScore",
     "BrainZScored",
+    "Cine",
+    "CineInfo",
+    "CineReader",
     "DropSmallComponents",
     "DropSmallComponentsd",
     "FitInPlane",
@@ -26,17 +34,28 @@ __all__ = [
     "LabelsToRegionsd",
     "LoadCase",
     "LoadCased",
+    "LoadCined",
+    "NormaliseCined",
     "PhotoReader",
     "PickCased",
+    "PickCined",
     "RandModalityDropout",
     "RandModalityDropoutd",
     "RandSlice",
     "RandSliced",
     "RegionsToLabels",
     "RegionsToLabelsd",
+    "SampleFramesd",
     "SelectChannels",
     "SelectChannelsd",
     "SpacingSafed",
+    "TargetsToTensord",
+    "Tokenised",
     "brain_foreground",
+    "clean_report",
     "is_foreground",
+    "normalise_text",
+    "open_cine",
+    "report_sections",
+    "views_of",
 ]

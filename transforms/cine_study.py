@@ -1,0 +1,323 @@
+"""A study: its cines as one tensor with the C-arm's angles, and a mask of what could be read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+
+from transforms.cine import Cine, angle_features, check_short, frame_grid, window_ticks
+from transforms.cine_reading import open_cine, reason_of, views_of
+
+logger = logging.getLogger(__name__)
+
+UNREADABLE = (OSError, ValueError, MemoryError)
+
+
+class LoadCined(MapTransform):
+    """Read the cines of a study.
+
+    Of a study with more cines than ``max_views``, cines at even distances in the list are read: the left coronary is
+    usually filmed first, and the first cines alone would miss the right one. A cine that cannot be read gives way to
+    another one where the study has more. It is never an error of the study: ``view_mask`` is False for it.
+
+    Time is sampled with a clock of ``fps`` ticks a second; each tick shows the frame nearest to it.
+
+    Args:
+        keys: the cines' key: a path, one path a view, or a folder (see ``transforms.cine_reading.views_of``).
+        size: rows and columns, or one number for both; frames keep their proportions and lie in the middle of black.
+        fps: ticks a second; ``None``: every frame.
+        frames: T ticks from the middle of each cine, only these decoded; ``None``: all ticks, as uint8 to be cached.
+        max_views: N, the cines of a case.
+        random_views: keep all cines of the study, so that ``SampleFramesd`` draws N anew each time; needs
+            ``frames=None``.
+        channels: 1, or 3 for networks that were trained on colours (three times the same).
+        short: see ``window_ticks``.
+        window: see ``open_cine``.
+        refuse_burned_in: see ``open_cine``.
+        truncated: see ``open_cine``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "video",
+        size: int | Sequence[int] = 112,
+        fps: float | None = 7.5,
+        frames: int | None = None,
+        max_views: int = 6,
+        random_views: bool = False,
+        channels: int = 1,
+        short: str = "loop",
+        window: bool = True,
+        refuse_burned_in: bool = False,
+        truncated: str = "refuse",
+    ) -> None:
+        super().__init__(keys)
+        if len(self.keys) != 1:
+            raise ValueError(f"keys must name one key, that of the cines, got {self.keys}.")
+        self.size = (int(size), int(size)) if isinstance(size, (int, float)) else (int(size[0]), int(size[1]))
+        for name, value in (("size", min(self.size)), ("fps", fps), ("frames", frames), ("max_views", max_views)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}.")
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {channels}; angiograms are grey.")
+        if random_views and frames is not None:
+            raise ValueError(
+                f"random_views needs frames=None, got frames={frames}; SampleFramesd then draws views and frames."
+            )
+        self.fps, self.frames, self.max_views, self.channels = fps, frames, max_views, channels
+        self.random_views = random_views
+        self.short = check_short(short)
+        self.options = {"window": window, "refuse_burned_in": refuse_burned_in, "truncated": truncated}
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Read one study.
+
+        Args:
+            data: the case. ``view_angles`` (a primary and a secondary angle in degrees, or None, for each view) and
+                ``view_fps`` (a number, or one a view) stand in for what files do not say.
+
+        Returns:
+            The case with ``video`` ``(N, C, T, H, W)`` float32 in 0..255, or with ``frames=None`` a list of N uint8
+            tensors ``(C, T_i, H, W)``; ``view_mask`` ``(N,)`` bool; ``angles`` ``(N, 6)`` (see ``angle_features``);
+            ``view_files``, ``view_problems`` and ``view_notes``, JSON lists of N strings; ``view_skipped``, a JSON
+            dictionary of the cines that are not among the N, and why.
+        """
+        d = dict(data)
+        paths = views_of(d[self.keys[0]])
+        readable, problems = {}, {}
+        slots = max(len(paths), 1) if self.random_views else self.max_views
+        for index in spread(len(paths), slots):
+            if len(readable) == slots:
+                break
+            try:
+                readable[index] = self._read(paths[index], index, d)
+            except UNREADABLE as error:
+                problems[index] = reason_of(error)
+                logger.warning("a view cannot be read: %s", problems[index])
+        shown = sorted([*readable, *list(problems)[: slots - len(readable)]])
+        video, mask, angles = [], torch.zeros(slots, dtype=torch.bool), torch.zeros(slots, 6)
+        words = {name: [""] * slots for name in ("view_files", "view_problems", "view_notes")}
+        for slot in range(slots):
+            index = shown[slot] if slot < len(shown) else None
+            if index is not None:
+                words["view_files"][slot] = paths[index]
+                words["view_problems"][slot] = problems.get(index, "")
+            if index not in readable:
+                video.append(self._nothing())
+                continue
+            clip, features, notes = readable[index]
+            video.append(clip)
+            mask[slot], angles[slot] = True, torch.from_numpy(features)
+            words["view_notes"][slot] = "; ".join(notes)
+        skipped = {
+            path: problems.get(index, f"not among the {slots} views that are read")
+            for index, path in enumerate(paths)
+            if index not in shown
+        }
+        d[self.keys[0]] = torch.stack(video) if self.frames else video
+        d["view_mask"], d["angles"] = mask, angles
+        d |= {name: json.dumps(texts) for name, texts in words.items()}
+        d["view_skipped"] = json.dumps(skipped)
+        d["view_slots"] = self.max_views
+        d["clock_fps"] = float(self.fps or 0.0)
+        return d
+
+    def _read(self, path: str, index: int, case: Mapping) -> tuple[torch.Tensor, np.ndarray, list[str]]:
+        """Read one view: ``(C, T, H, W)``, its angles' features, and remarks."""
+        rates, given = case.get("view_fps"), case.get("view_angles") or []
+        rate = rates[index] if isinstance(rates, (list, tuple)) and index < len(rates) else rates
+        cine = open_cine(path, fps=rate if isinstance(rate, (int, float)) and rate > 0 else None, **self.options)
+        angles = list(cine.info.view_angles)
+        if index < len(given) and given[index]:
+            angles = [own if math.isfinite(own) else other for own, other in zip(angles, given[index], strict=True)]
+        clip = cine.read(self._frames_of(cine), self.size)  # T H W
+        low, high = float(clip.min()), float(clip.max())
+        if not high > low:
+            raise ValueError(f"{path}: the cine is constant ({low:g}) and shows nothing; export it again, or drop it.")
+        clip = (clip - low) * (255.0 / (high - low))
+        clip = clip if self.frames else clip.round_().to(torch.uint8)
+        return clip.expand(self.channels, *clip.shape).contiguous(), angle_features(*angles), cine.info.notes
+
+    def _frames_of(self, cine: Cine) -> list[int]:
+        grid = frame_grid(cine.info.times_ms, self.fps, cine.info.seconds)
+        return list(grid if self.frames is None else grid[window_ticks(len(grid), self.frames, self.short)])
+
+    def _nothing(self) -> torch.Tensor:
+        shape = (self.channels, self.frames or 0, *self.size)
+        return torch.zeros(shape, dtype=torch.float32 if self.frames else torch.uint8)
+
+
+def spread(count: int, slots: int) -> list[int]:
+    """Order ``0..count-1`` so that the first ``slots`` lie at even distances, and the others follow."""
+    if count <= slots:
+        return list(range(count))
+    first = [int((place + 0.5) * count / slots) for place in range(slots)]
+    return first + [index for index in range(count) if index not in first]
+
+
+class SampleFramesd(Randomizable, MapTransform):
+    """Cut T frames out of each cine that ``LoadCined(frames=None)`` has read, and stack the views.
+
+    Args:
+        keys: the cines' key.
+        frames: T.
+        random: begin anywhere (and draw the views where there are more than wanted) instead of in the middle.
+        fps: ticks a second, where fewer are wanted than were read; ``None``: those that were read.
+        short: see ``window_ticks``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "video",
+        frames: int = 16,
+        random: bool = True,
+        fps: float | None = None,
+        short: str = "loop",
+    ) -> None:
+        super().__init__(keys)
+        if frames < 1 or (fps is not None and not fps > 0):
+            raise ValueError(f"frames and fps must be positive, got {frames} and {fps}.")
+        self.frames, self.random, self.fps = frames, random, fps
+        self.short = check_short(short)
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Sample one study.
+
+        Returns:
+            The case with ``video`` ``(N, C, T, H, W)`` float32 in 0..255, zeros where ``view_mask`` is False.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            clips = list(d[key])
+            slots = int(d.get("view_slots", len(clips)))
+            d[key] = torch.stack([self._sample(clip, d) for clip in clips]).float()  # N C T H W
+            if len(clips) != slots:
+                self._pick_views(d, key, slots)
+        d.pop("view_slots", None)
+        return d
+
+    def _sample(self, clip: torch.Tensor, case: Mapping) -> torch.Tensor:
+        ticks = clip.shape[1]
+        if ticks == 0:
+            return clip.new_zeros(clip.shape[0], self.frames, *clip.shape[2:])
+        cached = float(case.get("clock_fps") or 0.0)
+        step = 1.0
+        if self.fps is not None:
+            if not cached:
+                raise ValueError("fps of SampleFramesd needs fps of LoadCined, which is None; give it there.")
+            step = cached / self.fps
+        coarse = max(1, int(ticks / step + 1e-6))
+        phase, start = 0.0, None
+        if self.random:
+            start = int(self.R.randint(max(coarse - self.frames, 0) + 1 if coarse >= self.frames else coarse))
+            phase = float(self.R.uniform(0.0, step)) if step > 1.0 else 0.0
+        chosen = window_ticks(coarse, self.frames, self.short, start)
+        frames = np.minimum((chosen * step + phase + 1e-6).astype(int), ticks - 1)
+        return clip[:, torch.from_numpy(frames)]
+
+    def _pick_views(self, d: dict, key: Hashable, slots: int) -> None:
+        """Keep ``slots`` views, or fill up with absent ones."""
+        count = len(d[key])
+        readable = torch.nonzero(d["view_mask"]).flatten().tolist()
+        order = readable if not self.random else self.R.permutation(readable).astype(int).tolist()
+        if not self.random:
+            order = [readable[i] for i in spread(len(readable), slots)]
+        order = sorted((order + [i for i in range(count) if i not in readable])[:slots])
+        missing = slots - len(order)
+        for name in (key, "view_mask", "angles"):
+            kept = d[name][order]
+            d[name] = torch.cat([kept, kept.new_zeros(missing, *kept.shape[1:])]) if missing else kept
+        for name in ("view_files", "view_problems", "view_notes"):
+            texts = json.loads(d[name])
+            d[name] = json.dumps([texts[i] for i in order] + [""] * missing)
+
+
+class NormaliseCined(MapTransform):
+    """Bring each view to mean 0 and standard deviation 1, after cutting off its darkest and brightest pixels.
+
+    Args:
+        keys: videos ``(N, C, T, H, W)``.
+        low: percentile below which pixels are cut off (the shutter).
+        high: percentile above which they are.
+    """
+
+    def __init__(self, keys: KeysCollection = "video", low: float = 0.5, high: float = 99.5) -> None:
+        super().__init__(keys)
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"low and high must be percentiles with 0 <= low < high <= 100, got {low} and {high}.")
+        self.low, self.high = low, high
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Normalise the views of one study.
+
+        Returns:
+            The case with float32 videos; views that are absent stay 0.
+        """
+        d = dict(data)
+        for key in self.key_iterator(d):
+            video = d[key].float().clone()
+            mask = d.get("view_mask", torch.ones(len(video), dtype=torch.bool))
+            for index in torch.nonzero(mask).flatten().tolist():
+                view = video[index]
+                low, high = np.percentile(view.numpy(), [self.low, self.high])
+                view = view.clamp(float(low), float(high))
+                video[index] = (view - view.mean()) / view.std(correction=0).clamp_min(1e-6)
+            d[key] = video
+        return d
+
+
+class PickCined(MapTransform):
+    """Keep of a study what the networks, the losses and the reports need, and what collates.
+
+    Args:
+        keys: keys that each case must have.
+        optional: keys that are kept where a case has them; every case of a batch must then have them.
+        texts: keys of strings; an absent one becomes ``""``.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = ("video", "view_mask", "angles"),
+        optional: Sequence[str] = (
+            "input_ids",
+            "attention_mask",
+            "report_known",
+            "report_key",
+            "study_key",
+            "targets",
+            "targets_known",
+        ),
+        texts: Sequence[str] = (
+            "case_id",
+            "patient_id",
+            "study_id",
+            "source",
+            "report",
+            "view_files",
+            "view_problems",
+            "view_notes",
+            "view_skipped",
+        ),
+    ) -> None:
+        super().__init__(keys)
+        self.optional, self.texts = tuple(optional), tuple(texts)
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Pick from one case.
+
+        Raises:
+            KeyError: where a key of ``keys`` is absent.
+        """
+        absent = [key for key in self.keys if data.get(key) is None]
+        if absent:
+            raise KeyError(f"the case must have {absent}, it has {sorted(map(str, data))}; add the transforms before.")
+        d = {key: data[key] for key in self.keys}
+        d |= {key: data[key] for key in self.optional if data.get(key) is not None and not isinstance(data[key], dict)}
+        return d | {key: str(data.get(key) or "") for key in self.texts}
