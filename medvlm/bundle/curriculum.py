@@ -13,8 +13,8 @@ from typing import Any
 import monai.bundle
 from monai.bundle import ConfigParser
 
+from medvlm.atomic import write_text_atomically
 from medvlm.bundle.locate import find_bundle
-from medvlm.handlers.checkpoint import save_text_atomically
 
 logger = logging.getLogger(__name__)
 RECORD = "stages.json"
@@ -113,7 +113,7 @@ def _run_stage(
         "weights": weights.name,
         "seconds": round(time.perf_counter() - start, 1),
     }
-    save_text_atomically(json.dumps(record, indent=2) + "\n", record_file)
+    write_text_atomically(json.dumps(record, indent=2) + "\n", record_file)
     return weights
 
 

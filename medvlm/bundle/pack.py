@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
+from medvlm.atomic import replacing
 from medvlm.bundle.locate import find_bundle
 
 __all__ = ["pack", "packed_files"]
@@ -50,17 +49,9 @@ def pack(bundle: str, out: str = ".", allow_without_weights: bool = False) -> Pa
             f"{root.name} has no {WEIGHTS.as_posix()}. Train it first (python -m medvlm train {root.name} "
             "--dataset_dir DIR), or pack the configuration alone with --allow_without_weights."
         )
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{root.name}_v{version}.zip"
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".zip", delete=False) as stream:
-        temporary = Path(stream.name)
-    try:
+    target = Path(out) / f"{root.name}_v{version}.zip"
+    with replacing(target) as temporary:
         _write(root, temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

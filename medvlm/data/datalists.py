@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from medvlm.atomic import write_text_atomically
+
 SECTIONS = ("training", "validation", "test", "inference")
 VERSION = 1
 PATH_KEYS = ("image", "label", "video")
@@ -111,18 +113,11 @@ def save_datalist(datalist: dict, path: str | Path) -> Path:
         OSError: the folder cannot be written; nothing is left behind.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = dict(datalist)
     for section in SECTIONS:
         if section in written:
             written[section] = [relative_case(case, path.absolute().parent) for case in written[section]]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_text_atomically(json.dumps(written, indent=2, ensure_ascii=False) + "\n", path)
 
 
 def merge_datalists(paths: Iterable[str | Path], name: str | None = None) -> dict:

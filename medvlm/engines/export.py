@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from medvlm.atomic import replacing
 from medvlm.networks.nets import HeadsTuple
 
 OUTPUTS = ("mask", "tumour")
@@ -87,29 +86,24 @@ def export_onnx(
         The path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     volume = len(example_shape) == 5
     free = {0: "batch", **({2: "x", 3: "y", 4: "z"} if volume else {})}
     training = network.training
     view = HeadsTuple(with_moment_norms(network) if moments else network).eval()
     example = torch.zeros(tuple(example_shape), device=next(view.parameters()).device)
-    handle, temporary = tempfile.mkstemp(suffix=".onnx", dir=path.parent)
-    os.close(handle)
     try:
-        with warnings.catch_warnings():
+        with replacing(path) as temporary, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 view,
                 (example,),
-                temporary,
+                str(temporary),
                 input_names=["image"],
                 output_names=list(OUTPUTS),
                 dynamic_axes={"image": free, "mask": free, "tumour": {0: "batch"}},
                 opset_version=18,
                 dynamo=False,
             )
-        os.replace(temporary, path)
     finally:
         network.train(training)
-        Path(temporary).unlink(missing_ok=True)
     return path

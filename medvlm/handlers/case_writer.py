@@ -22,11 +22,12 @@ from ignite.engine import Engine, Events
 from PIL import Image
 
 import medvlm
+from medvlm.atomic import write_text_atomically
 from medvlm.data.reading import is_picture
 from medvlm.handlers.case_files import check_writable, clear_error, input_header, save_nifti, sha256_of, whole_folder
 from medvlm.handlers.verdict import judge, read_operating_point
 from medvlm.metrics.activation_energy import energy_inside
-from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay, write_atomically
+from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay
 
 logger = logging.getLogger(__name__)
 
@@ -156,23 +157,23 @@ class CaseWriter:
             failures: what :class:`medvlm.engines.tolerant.TolerantDataset` noted.
 
         Returns:
-            One row a case, in the order of the cases.
+            One row a case of this run, in the order of the cases. The file holds the cases of earlier runs into the
+            same folder too, below them, with the status ``earlier``.
 
         Raises:
             OSError: When they cannot be written; names the file and the remedy.
         """
         failed = {failure.case_id: failure for failure in failures}
         rows = [self._summary_row(case_id, failed.get(case_id)) for case_id in self.cases]
-        columns = list(dict.fromkeys(key for row in rows for key in row))
+        earlier = [{**self._summary_row(case_id, None), "status": "earlier"} for case_id in self._earlier()]
+        columns = list(dict.fromkeys(key for row in [*rows, *earlier] for key in row))
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows([*rows, *earlier])
         try:
-            write_atomically(self.output_dir / "summary.csv", table.getvalue().encode())
-            write_atomically(
-                self.output_dir / "failed.json", _json([failure.as_dict() for failure in failures]).encode()
-            )
+            write_text_atomically(table.getvalue(), self.output_dir / "summary.csv")
+            write_text_atomically(_json([failure.as_dict() for failure in failures]), self.output_dir / "failed.json")
         except OSError as error:
             raise clear_error(error, self.output_dir / "summary.csv") from error
         return rows
@@ -192,6 +193,11 @@ class CaseWriter:
             **{f"cam_in_{place}": value for place, value in (manifest["cam_energy"] or {}).items()},
             "summary": manifest["summary"].replace("\n", "; "),
         }
+
+    def _earlier(self) -> list[str]:
+        """Cases that other runs left in this folder, by name."""
+        there = {manifest.parent.name for manifest in self.output_dir.glob("*/manifest.json")}
+        return sorted(name for name in there - set(self.cases) if self._manifest_of(name) is not None)
 
     def _manifest_of(self, case_id: str) -> dict[str, Any] | None:
         try:

@@ -3,58 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+
+from medvlm.atomic import write_atomically
 
 logger = logging.getLogger(__name__)
 
 
 def save_atomically(state: Any, path: str | Path) -> Path:
-    """Write ``torch.save(state)`` beside ``path`` and rename it into place; see :func:`write_atomically`."""
+    """Write ``torch.save(state)``; see :func:`medvlm.atomic.replacing`."""
     return write_atomically(lambda file: torch.save(state, file), path)
-
-
-def save_text_atomically(text: str, path: str | Path) -> Path:
-    """Write a text beside ``path`` and rename it into place; see :func:`write_atomically`."""
-    return write_atomically(lambda file: file.write(text.encode()), path)
-
-
-def write_atomically(write: Callable[[BinaryIO], Any], path: str | Path) -> Path:
-    """Call ``write`` with an open file beside ``path`` and rename the file into place.
-
-    A process killed at any moment leaves the old file or the new one, never a part of one.
-
-    Raises:
-        OSError: when the folder cannot be written; names the file, and no temporary file stays behind.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"cannot write {path}: {error.strerror}; free the disk or choose another folder (--ckpt_dir, --output_dir)",
-        ) from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-    return path
 
 
 def is_main_process() -> bool:

@@ -16,10 +16,10 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from tqdm import tqdm
 
+from medvlm.atomic import write_text_atomically
 from medvlm.handlers.case_fields import case_fields
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.case_pictures import CasePicture, take_picture
-from medvlm.handlers.checkpoint import save_text_atomically
 from medvlm.metrics.operating_point import choose_operating_point, load_operating_point, save_operating_point
 from medvlm.metrics.rows import score_case, write_rows
 from medvlm.metrics.summary import summarise
@@ -127,7 +127,7 @@ class EvaluationWriter:
                 n_boot=self.n_boot,
             ),
         }
-        save_text_atomically(json.dumps(evaluation, indent=2, allow_nan=False) + "\n", folder / "evaluation.json")
+        write_text_atomically(json.dumps(evaluation, indent=2, allow_nan=False) + "\n", folder / "evaluation.json")
         path = write_report(evaluation, self._rows, folder / "report.html", panels=self._panels(evaluation))
         engine.state.evaluation = evaluation
         logger.info("report: %s", path)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from medvlm.atomic import write_text_atomically
 from medvlm.metrics.intervals import rate_interval
 from medvlm.metrics.ranking import check_labels
 
@@ -186,15 +186,8 @@ def check_operating_point(point: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def save_operating_point(point: Mapping[str, Any], path: str | Path) -> Path:
     """Write JSON, replacing the file in one step."""
-    point, path = check_operating_point(point), Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(point, indent=4, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
+    text = json.dumps(check_operating_point(point), indent=4, allow_nan=False)
+    return write_text_atomically(text + "\n", path)
 
 
 def load_operating_point(path: str | Path, checkpoint_sha256: str | None = None) -> dict[str, Any]:

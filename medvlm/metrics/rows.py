@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from medvlm.atomic import replacing
 from medvlm.metrics.lesionwise import lesion_wise
 from medvlm.metrics.segmentation import dice, hd95_mm, iou, volume_ml
 
@@ -113,17 +113,11 @@ def write_rows(rows: Sequence[dict], path: str | Path) -> Path:
     if not rows:
         raise ValueError("no rows to write: the section holds no case that could be evaluated.")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys([*(c for c in CASE_COLUMNS if c in rows[0]), *(key for row in rows for key in row)]))
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return path
 
 

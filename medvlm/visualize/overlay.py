@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medvlm.atomic import write_bytes_atomically
 from medvlm.visualize.numbers import as_number, quantity, rate
 from medvlm.visualize.panels import draw_case
 from medvlm.visualize.style import to_png
 
 NOTHING_FOUND_BELOW = 0.3
-
-
-def write_atomically(path: str | Path, data: bytes) -> Path:
-    """Write a file that is either whole or absent, by way of a neighbour of another name.
-
-    Raises:
-        OSError: when the folder cannot be made or written; nothing is left behind.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's 0600 would hide the file from the user's group
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def verdict(
@@ -135,4 +110,4 @@ def save_overlay(
     hidden = p is not None and p < found_from
     shown = {} if hidden else {"pred": mask, "cam": cam, "uncertainty": uncertainty, "regions": regions}
     figure = draw_case(image, title=title, spacing=spacing, footer=words, **shown)
-    return write_atomically(path, to_png(figure, dpi))
+    return write_bytes_atomically(to_png(figure, dpi), path)

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from medvlm.visualize.overlay import write_atomically
+from medvlm.atomic import write_text_atomically
 from medvlm.visualize.page import document, paragraph, section
 from medvlm.visualize.results import day, part
 from medvlm.visualize.sections import SECTIONS, Section
@@ -91,6 +91,6 @@ def write_report(
     out = Path(out)
     if out.is_dir() or not out.suffix:
         out = out / "report.html"
-    written = write_atomically(out, text.encode("utf-8"))
+    written = write_text_atomically(text, out)
     logger.info("Report: %s (%.1f MB)", written, written.stat().st_size / 1e6)
     return written

@@ -230,6 +230,18 @@ def test_summary_and_failures_are_listed(writer, tmp_path):
     assert json.loads((tmp_path / "out" / "failed.json").read_text(encoding="utf-8"))[0]["case_id"] == "c2"
 
 
+def test_a_later_run_keeps_the_cases_of_an_earlier_one_in_the_summary(writer, tmp_path):
+    first = writer()
+    first.write(item())
+    first.finish([])
+    second = writer()
+    second._cases[:] = [{"case_id": "c2", "image": second._cases[0]["image"]}]
+    second.write(item(name="c2"))
+    assert [row["case_id"] for row in second.finish([])] == ["c2"]
+    with open(tmp_path / "out" / "summary.csv", encoding="utf-8", newline="") as stream:
+        assert [(row["case_id"], row["status"]) for row in csv.DictReader(stream)] == [("c2", "done"), ("c1", "earlier")]
+
+
 def test_below_the_limit_the_summary_says_that_none_was_found(writer):
     folder = writer().write(item(0.2))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

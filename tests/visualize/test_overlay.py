@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import os
-
 import numpy as np
-import pytest
 from PIL import Image
 
-from medvlm.visualize.overlay import save_overlay, verdict, write_atomically
+from medvlm.visualize.overlay import save_overlay, verdict
 
 
 def test_below_the_limit_no_tumour_is_reported():
@@ -56,24 +53,3 @@ def test_mask_and_activation_are_shown_only_where_a_tumour_is_reported(tmp_path)
     unknown = save_overlay(tmp_path / "unknown.png", image, mask, None, None)
     widths = [Image.open(path).size[0] for path in (low, high, unknown)]
     assert widths[1] > 1.3 * widths[0] and widths[2] > widths[0]
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    target = tmp_path / "overlay.png"
-    target.write_bytes(b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["overlay.png"]
-
-
-def test_written_files_follow_the_user_s_umask(tmp_path):
-    path = write_atomically(tmp_path / "é è" / "a.txt", b"x")
-    other = tmp_path / "plain.txt"
-    other.write_bytes(b"x")
-    assert path.stat().st_mode == other.stat().st_mode
