@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import monai.bundle
-from monai.bundle import ConfigParser
-
 from medvlm.atomic import write_text_atomically
 from medvlm.bundle.locate import find_bundle
 
@@ -52,6 +49,7 @@ def train(
         ValueError: When a stage or an overlay does not exist.
     """
     root = find_bundle(bundle)
+    _check_folder(dataset_dir, overrides)
     files = []
     for stage in _chosen_stages(root, stages):
         configs = [root / "configs" / "train.json", stage, *_overlay_files(root, overlays)]
@@ -72,19 +70,30 @@ def evaluate(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), 
     Args:
         bundle: name or path of the bundle.
         dataset_dir: folder that holds ``datalist.json``.
-        overlays: further configs laid over ``evaluate.json``; ``calibrate`` stays last, whatever its place.
+        overlays: further configs laid over ``train.json``, under ``evaluate.json``; ``calibrate`` lies over both.
         overrides: ids of the config and their values.
     """
     root = find_bundle(bundle)
-    names = _listed(overlays)
-    ordered = [name for name in names if name != "calibrate"] + [name for name in names if name == "calibrate"]
-    training_only = [path for path in _overlay_files(root, ordered) if path.stem not in ("calibrate",)]
-    last = [path for path in _overlay_files(root, ordered) if path not in training_only]
-    configs = [root / "configs" / "train.json", *training_only, root / "configs" / "evaluate.json", *last]
+    _check_folder(dataset_dir, overrides)
+    files = _overlay_files(root, overlays)
+    last = [path for path in files if path.stem == "calibrate"]
+    first = [path for path in files if path.stem != "calibrate"]
+    configs = [root / "configs" / "train.json", *first, root / "configs" / "evaluate.json", *last]
     _run(root, configs, str(Path(dataset_dir).resolve()), overrides)
 
 
+def _check_folder(dataset_dir: str, overrides: dict[str, Any]) -> None:
+    """Refuse a data set that is not there before anything slow is imported."""
+    if "datalist" not in overrides and not Path(dataset_dir, "datalist.json").is_file():
+        raise FileNotFoundError(
+            f"no datalist.json in {dataset_dir}; write one with `python -m medvlm prepare LAYOUT --root DIR --out "
+            f"{dataset_dir}/datalist.json`, or name another with --datalist."
+        )
+
+
 def _run(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[str, Any]) -> None:
+    import monai.bundle
+
     monai.bundle.run(
         config_file=[str(path) for path in configs], bundle_root=str(root), dataset_dir=dataset_dir, **overrides
     )
@@ -93,6 +102,8 @@ def _run(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[
 def _run_stage(
     root: Path, configs: Sequence[Path], dataset_dir: str, again: bool, overrides: dict[str, Any]
 ) -> Path:
+    from monai.bundle import ConfigParser
+
     parser = ConfigParser()
     parser.read_config([str(path) for path in configs])
     parser.update(pairs={"bundle_root": str(root), "dataset_dir": dataset_dir, **overrides})
@@ -125,6 +136,8 @@ def _fingerprint(configs: Sequence[Path], datalist: Path, overrides: dict[str, A
     digest.update(datalist.read_bytes() if datalist.is_file() else b"")
     kept = {name: value for name, value in overrides.items() if name not in QUIET_KEYS}
     digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    from monai.bundle import ConfigParser
+
     parser = ConfigParser()
     parser.read_config([str(path) for path in configs])
     initial = parser.config.get("initial_weights")

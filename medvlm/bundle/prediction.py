@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from medvlm.bundle.locate import find_bundle
-from medvlm.engines.prediction import PredictionReport, run_inference
+
+if TYPE_CHECKING:
+    from medvlm.engines.prediction import PredictionReport
 
 
 def predict(
@@ -44,8 +47,15 @@ def predict(
 
     Returns:
         What was done and what failed.
+
+    Raises:
+        FileNotFoundError: no such bundle or input; said before anything slow is imported.
     """
     root = find_bundle(bundle)
+    if not Path(input).exists():
+        raise FileNotFoundError(f"there is no input at {input}; give an image file, a folder or a datalist.")
+    from medvlm.engines.prediction import run_inference
+
     wanted = {"input_channels": channels, "input_series": series, "input_section": section}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     return run_inference(
