@@ -1,0 +1,162 @@
+"""A small convolutional encoder of cines, made for laptops: trains on CPU, keeps thin vessels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medvlm.networks.blocks.relative_positions import Grid
+from medvlm.networks.blocks.token_masks import hide_pixels, mask_on_grid, resized_mask
+from medvlm.networks.blocks.video_positions import sin_cos_positions
+
+GROUP = 8  # channels of a group of GroupNorm
+
+
+def normalised(channels: int) -> nn.GroupNorm:
+    """GroupNorm with groups of eight channels."""
+    return nn.GroupNorm(channels // GROUP, channels)
+
+
+class FrameStage(nn.Module):
+    """Halve the sides of every frame: two 3x3 convolutions beside a maximum, which a thin vessel survives.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
+        self.norm1 = normalised(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = normalised(out_channels)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return ``(B * T, out_channels, H / 2, W / 2)``, rounded up, of ``(B * T, in_channels, H, W)``."""
+        hidden = functional.silu(self.norm1(self.conv1(frames)))
+        hidden = self.norm2(self.conv2(hidden))
+        return functional.silu(hidden + self.shortcut(functional.max_pool2d(frames, 2, ceil_mode=True)))
+
+
+class TimeMix(nn.Module):
+    """Let every place see its neighbours in time: a depthwise convolution over three frames, as a residual.
+
+    Args:
+        channels: channels of the maps.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, channels))  # before, now, after
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return maps ``(B, T, C, h, w)`` mixed over T."""
+        before, now, after = self.weight[:, None, :, None, None].unbind(0)  # each (1, C, 1, 1)
+        padded = functional.pad(frames, (0, 0) * 3 + (1, 1))
+        return frames + padded[:, :-2] * before + frames * now + padded[:, 2:] * after
+
+
+class CineConvEncoder(nn.Module):
+    """Convolutions on every frame, mixing over time, and tokens of 2 frames x 16 x 16 pixels.
+
+    The first convolution works at full resolution and the widest maps are small, so that a narrowing of a vessel of
+    three pixels is seen before anything is pooled. GroupNorm makes it independent of the batch.
+
+    Args:
+        in_channels: channels of the video, 1 for grey or 3.
+        widths: channels of the maps at 1/2, 1/4, 1/8 and 1/16 of the sides, divisible by 8.
+        embed_dim: width D of the output, divisible by 8.
+        maskable: own a mask value, so that ``forward`` takes a mask.
+        dropout: probability on the tokens.
+
+    Attributes:
+        embed_dim: width D of the output.
+        has_class_token: False.
+
+    Raises:
+        ValueError: if a width is not divisible by 8, or there are not four of them.
+    """
+
+    has_class_token = False
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        widths: Sequence[int] = (16, 32, 64, 128),
+        embed_dim: int = 128,
+        maskable: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = tuple(int(w) for w in widths)
+        if len(widths) != 4 or any(w % GROUP for w in (*widths, embed_dim)):
+            raise ValueError(
+                f"widths must be four numbers and embed_dim one, divisible by {GROUP}, got {widths} and {embed_dim}."
+            )
+        self.in_channels = in_channels
+        self.embed_dim = embed_dim
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, GROUP, 3, padding=1), nn.SiLU())
+        pairs = zip((GROUP, *widths), widths, strict=False)
+        self.stages = nn.ModuleList(FrameStage(finer, coarser) for finer, coarser in pairs)
+        self.time = nn.ModuleList(TimeMix(w) for w in widths[1:])
+        self.embed = nn.Linear(widths[-1], embed_dim)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, 2 * embed_dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * embed_dim, embed_dim)
+        )
+        self.last_norm = nn.LayerNorm(embed_dim)
+        self.pool = nn.Linear(2 * embed_dim, embed_dim)
+        self.mask_value = nn.Parameter(torch.zeros(in_channels)) if maskable else None
+
+    def grid(self, frames: int, height: int, width: int) -> Grid:
+        """Grid ``(t, h, w)`` of the tokens: pairs of frames, squares of 16 pixels, rounded up."""
+        return -(-frames // 2), -(-height // 16), -(-width // 16)
+
+    def hide(self, video: Tensor, mask: Tensor) -> Tensor:
+        """Put the learned mask value where the mask hides the video."""
+        if self.mask_value is None:
+            raise ValueError("a mask needs a mask value; build the network with maskable=True.")
+        cells = mask_on_grid(mask, (self.grid(*video.shape[2:]),))
+        pixels = resized_mask(cells, video.shape[2:])[:, None]
+        value = self.mask_value.to(video.dtype)[:, None, None, None]
+        return hide_pixels(video, cells) + pixels * value
+
+    def forward(self, video: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Encode a batch of videos.
+
+        Args:
+            video: ``(B, C, T, H, W)``, normalised; any T, H and W.
+            mask: ``(B, L)`` bool, True = hidden, on the grid of ``grid(T, H, W)``: nothing of these pixels is seen.
+
+        Returns:
+            ``tokens``: ``(B, L, D)`` in the order t, h, w (w fastest); ``pooled``: ``(B, D)``.
+
+        Raises:
+            ValueError: if the video or the mask does not fit.
+        """
+        if video.ndim != 5 or video.shape[1] != self.in_channels:
+            raise ValueError(
+                f"the network takes (B, {self.in_channels}, T, H, W), got {tuple(video.shape)}; set in_channels, or "
+                "choose the channels in the preprocessing."
+            )
+        if mask is not None:
+            video = self.hide(video, mask)
+        batch = video.shape[0]
+        maps = self.stages[0](self.stem(video.transpose(1, 2).flatten(0, 1)))  # (B * T, C, H / 2, W / 2)
+        for index, (stage, mix) in enumerate(zip(self.stages[1:], self.time, strict=True)):
+            maps = mix(stage(maps).unflatten(0, (batch, -1)))  # (B, T, C, h, w)
+            if index == 0:  # pairs of frames: the stronger answer of the two
+                maps = functional.max_pool3d(maps.transpose(1, 2), (2, 1, 1), ceil_mode=True).transpose(1, 2)
+            maps = maps.flatten(0, 1)
+        maps = maps.unflatten(0, (batch, -1)).permute(0, 1, 3, 4, 2)  # (B, t, h, w, C)
+        grid = tuple(maps.shape[1:4])
+        tokens = self.embed(maps.flatten(1, 3))  # (B, L, D)
+        tokens = tokens + sin_cos_positions(grid, self.embed_dim).to(tokens)
+        tokens = self.last_norm(tokens + self.mlp(self.norm(tokens)))
+        pooled = self.pool(torch.cat((tokens.mean(dim=1), tokens.amax(dim=1)), dim=1))
+        return {"tokens": tokens, "pooled": pooled}
