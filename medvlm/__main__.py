@@ -99,7 +99,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    rows = [f"  {name:<9} {(command(name).__doc__ or '').strip().splitlines()[0]}" for name in COMMANDS]
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}} {(command(name).__doc__ or '').strip().splitlines()[0]}" for name in COMMANDS]
     usage = "usage: python -m medvlm COMMAND [ARGUMENTS]"
     return "\n".join([usage, "", *rows, "", "python -m medvlm COMMAND --help tells its arguments."])
 

@@ -18,6 +18,7 @@ __all__ = ["COMMANDS", "command", "signature_of", "text_parameters"]
 
 COMMANDS = {
     "phantom": "medvlm.data.phantoms.dataset:write_phantoms",
+    "phantom_coronary": "medvlm.data.phantoms.coronary_dataset:write_coronary_phantoms",
     "prepare": "medvlm.data.prepare:prepare",
     "doctor": "medvlm.data.doctor:doctor",
     "train": "medvlm.bundle.curriculum:train",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +17,9 @@ from medvlm.data.phantoms import pictures
 from medvlm.data.phantoms.cases import SOURCES, Case, Difficulty, source_cases
 from medvlm.data.phantoms.geometry import Grid
 from medvlm.data.phantoms.layouts import VOLUME_LAYOUTS, Written
+from medvlm.data.phantoms.marker import is_there, make_root, read_marker, save_marker
 from medvlm.data.phantoms.scanners import STYLES, ScannerStyle
 
-logger = logging.getLogger(__name__)
-
-MARKER = "phantoms.json"
 GENERATOR = 1
 """Rises whenever the same seed would give other images."""
 FIELD_OF_VIEW_MM = (200.0, 200.0, 148.0)
@@ -108,15 +105,15 @@ def write_phantoms(
     recipes = _recipes(
         names, cases_per_source, healthy_fraction, shape, spacing_mm, seed, difficulty, styles or {}, four_class_names
     )
-    marker = _read_marker(root)
-    waiting = [recipe for recipe in recipes if not _is_there(root, recipe, marker)]
+    marker = read_marker(root)
+    waiting = [recipe for recipe in recipes if not is_there(root, recipe.source, recipe.marked(), marker)]
     if waiting:
-        _make_root(root)
+        make_root(root)
         bar = tqdm(total=len(waiting) * cases_per_source, desc="phantoms", unit="case", disable=not progress)
         with bar, ThreadPoolExecutor(max(1, int(workers))) as pool:
             for recipe in waiting:
                 marker[recipe.source] = _write_source(root, recipe, pool, bar.update)
-                _save_marker(root, marker)
+                save_marker(root, marker)
     return {recipe.source: root / recipe.source for recipe in recipes}
 
 
@@ -168,60 +165,6 @@ def _recipes(
         fraction = float(healthy_fraction)
         out.append(Recipe(name, int(count), fraction, sides, sizes, int(seed), chosen, difficulty, four_class_names))
     return out
-
-
-def _read_marker(root: Path) -> dict[str, dict]:
-    path = root / MARKER
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["sources"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} must be a marker of write_phantoms, got {error!r}; delete {root} and write it anew."
-        ) from error
-
-
-def _save_marker(root: Path, marker: dict[str, dict]) -> None:
-    part = root / f".{MARKER}.partial"
-    part.write_text(json.dumps({"sources": dict(sorted(marker.items()))}, indent=1) + "\n", encoding="utf-8")
-    part.replace(root / MARKER)
-
-
-def _make_root(root: Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise type(error)(f"{root} must be a folder that can be written to, got {error}; name another.") from error
-
-
-def _is_there(root: Path, recipe: Recipe, marker: dict[str, dict]) -> bool:
-    """Whether the source is complete; an error where something else is in its place."""
-    folder = root / recipe.source
-    if recipe.source not in marker:
-        if folder.exists():
-            raise FileExistsError(
-                f"{folder} must not exist before its first writing, and {MARKER} does not know it; move it away or "
-                "choose another folder."
-            )
-        return False
-    if not folder.exists():
-        return False
-    entry, wanted = marker[recipe.source], recipe.marked()
-    found = entry["recipe"]
-    if found != wanted:
-        differing = [f"{k}: {found.get(k)} there, {wanted.get(k)} asked" for k in wanted if found.get(k) != wanted[k]]
-        raise FileExistsError(
-            f"{folder} was written with other arguments ({'; '.join(differing)}); delete {folder} to write it anew, "
-            "choose another folder, or repeat the first arguments."
-        )
-    files = sum(1 for path in folder.rglob("*") if path.is_file())
-    if files < entry["files"]:
-        raise FileExistsError(
-            f"{folder} must hold {entry['files']} files, got {files}; delete {folder} to write it anew."
-        )
-    logger.info("%s is there already", folder)
-    return True
 
 
 def _write_source(root: Path, recipe: Recipe, pool: ThreadPoolExecutor, step: Callable[[], object]) -> dict:
