@@ -57,6 +57,8 @@ class CineInfo:
     @property
     def view_angles(self) -> tuple[float, float]:
         """Primary and secondary angle in degrees, averaged on the circle over the frames; NaN where unknown."""
+        if (self.angles == self.angles[0]).all():
+            return float(self.angles[0, 0]), float(self.angles[0, 1])
         radians = np.deg2rad(self.angles)
         mean = np.rad2deg(np.arctan2(np.sin(radians).mean(0), np.cos(radians).mean(0)))
         return float(mean[0]), float(mean[1])
@@ -111,7 +113,7 @@ class Cine(ABC):
                 f"{self.info.path}: all frames of a cine must have one size, got {shapes} (rows, columns); "
                 "keep one series a folder, or export the frames again."
             )
-        stack = torch.stack([torch.from_numpy(np.ascontiguousarray(frame)) for frame in frames])  # T H W
+        stack = torch.from_numpy(np.stack(frames))  # T H W
         stack = stack.float().div_(255.0) if stack.dtype == torch.uint8 else stack.float()
         if size is not None:
             stack = fit_frames(stack, size)
