@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json as json_format
 import os
 import sys
@@ -15,9 +14,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from medvlm.data.case_checks import check_case
+from medvlm.data.cine_checks import check_study, check_study_sets, is_study_list, target_rows, video_rows
+from medvlm.data.cine_preparation import video_file
 from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
-from medvlm.data.duplicates import near_duplicates, picture_hashes
-from medvlm.data.problems import SEVERITIES, Problem, render_problems
+from medvlm.data.duplicates import equal_files, near_duplicates, picture_hashes
+from medvlm.data.problems import SEVERITIES, Problem, render_problems, render_table
 from medvlm.data.reading import ReadError, is_picture
 from medvlm.data.sources import words
 
@@ -53,6 +54,8 @@ def doctor(
     if json is not None:
         text = json_format.dumps([row.as_dict() for row in rows], indent=2, ensure_ascii=False)
         Path(json).write_text(text + "\n", encoding="utf-8")
+    if is_study_list(cases):
+        sys.stdout.write(_study_tables(cases))
     counts = Counter(row.severity for row in rows)
     total = sum(len(inside) for inside in cases.values())
     summary = ", ".join(f"{counts[s]} {s}{'' if counts[s] == 1 else 's'}" for s in SEVERITIES[:2])
@@ -81,10 +84,20 @@ def examine(sections: dict[str, list[dict]], datalist: str = "", jobs: int = 1) 
     if not everything:
         rows.append(Problem("error", datalist, "", "the datalist names no case", "prepare it anew"))
     with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(everything), desc="cases", unit="case") as bar:
-        for found in pool.map(check_case, everything):
+        for found in pool.map(_check, everything):
             rows += [row if row.file else replace(row, file=datalist) for row in found]
             bar.update()
-    return rows + check_leakage(sections)
+    return rows + check_leakage(sections) + check_study_sets(sections, datalist)
+
+
+def _check(case: dict) -> list[Problem]:
+    return check_study(case) if "video" in case else check_case(case)
+
+
+def _study_tables(sections: dict[str, list[dict]]) -> str:
+    videos, targets = video_rows(sections), target_rows(sections)
+    tables = [render_table(rows, list(rows[0])) for rows in (videos, targets) if rows]
+    return "\n\n".join(tables) + "\n\n"
 
 
 def check_names(sections: dict[str, list[dict]], datalist: str) -> list[Problem]:
@@ -120,21 +133,16 @@ def check_leakage(sections: dict[str, list[dict]]) -> list[Problem]:
 
 
 def _equal_files(holders: Sequence[tuple[str, dict]]) -> list[Problem]:
-    by_size: dict[int, set[str]] = defaultdict(set)
     users: dict[str, list[tuple[str, dict]]] = defaultdict(list)
     for section, case in holders:
         for file in _files(case):
             real = os.path.realpath(file)
             if os.path.isfile(real) and os.path.getsize(real):
-                by_size[os.path.getsize(real)].add(real)
                 users[real].append((section, case))
-    contents: dict[str, list[str]] = defaultdict(list)
-    for files in by_size.values():
-        for file in sorted(files):
-            # a size that stands alone has no equal
-            contents[_digest(file) if len(files) > 1 else file].append(file)
+    groups = equal_files(users)
+    grouped = {file for files in groups for file in files}
     rows = []
-    for files in contents.values():
+    for files in [*groups, *([file] for file in users if file not in grouped)]:
         uses = [(file, section, case) for file in files for section, case in users[file]]
         first_file, first_section, first = uses[0]
         for file, section, case in uses[1:]:
@@ -192,8 +200,5 @@ def _files(case: dict) -> Iterable[str]:
     yield from [image] if isinstance(image, str) else image
     if case.get("label"):
         yield case["label"]
-
-
-def _digest(file: str) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    for file in case.get("video") or ():
+        yield video_file(str(file))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from medvlm.data.cine_preparation import cine_sources, prepare_cines
 from medvlm.data.conventions import convention as convention_named
 from medvlm.data.datalists import SECTIONS, VERSION, merge_datalists, save_datalist
 from medvlm.data.layouts import ScanOptions
@@ -17,7 +18,7 @@ from medvlm.data.sources import Source, find_sources, only_one_class, scan_sourc
 from medvlm.data.splits import absent_strata, count_rows, fold_cases, split_cases
 
 MERGE = "merge"
-COUNT_COLUMNS = ("source", "class", "section", "cases", "patients", "masks")
+COUNT_COLUMNS = ("source", "class", "section", "cases", "patients", "masks", "videos", "reports")
 
 
 def prepare(
@@ -37,13 +38,16 @@ def prepare(
     verify: bool = False,
     skip_bad: bool = False,
     name: str | None = None,
+    resplit: bool = False,
+    unit: str = "study",
 ) -> list[str]:
     """Write the datalist of one or several data sets, and the table of what is in it.
 
     Args:
         layout: brats2015, brats2020, brats2021, brats2023, brats2024, msd, kaggle_yes_no, kaggle_four_class,
-            brats_slices, csv; several with commas between them; mixed (sub-folders named after layouts); or merge
-            (root names datalists, whose sections are kept).
+            brats_slices, csv; cine_manifest, xa_folder, arcade, cadica, cardiosyntax, coronary_dominance (videos);
+            several with commas between them; mixed (sub-folders named after layouts); or merge (root names
+            datalists, whose sections are kept).
         root: the data set's folder; as many as layouts, with commas between them.
         out: the datalist to write; its paths are relative to its folder.
         source: the data set's name in the cases, the layout's by default.
@@ -59,6 +63,8 @@ def prepare(
         verify: read every image too, as doctor does.
         skip_bad: leave cases with errors out instead of refusing.
         name: the datalist's name, the file's by default.
+        resplit: videos: make a new split although the data set has one of its own.
+        unit: videos: study, or video (every video becomes a case of its own).
 
     Returns:
         The files written.
@@ -74,6 +80,11 @@ def prepare(
         return _write([(out, merged)], [])
     sources = find_sources(layout, root, source)
     options = ScanOptions(convention=convention, channels=tuple(words(channels)) or None, incomplete=incomplete)
+    if cine_sources(sources):
+        found, problems = prepare_cines(
+            sources, options, name or out.stem, fractions, folds, seed, section, resplit, unit, verify, skip_bad
+        )
+        return _write([(_suffixed(out, suffix), datalist) for suffix, datalist in found], problems)
     cases, groups, problems = collect_cases(
         sources,
         options,
@@ -89,7 +100,7 @@ def prepare(
     warnings = [f"{p.file}: {p.problem}" for p in problems if p.severity == "warning" and not p.case_id]
     written = []
     for suffix, sections in divide(cases, groups, fractions, folds, seed, section):
-        path = out.with_name(f"{out.stem}{suffix}.json") if suffix else out
+        path = _suffixed(out, suffix)
         problems += [
             Problem("note", str(path), "", f"{part} holds no case of {stratum} (source:class)", "add patients of it")
             for stratum, part in absent_strata(sections)
@@ -189,10 +200,18 @@ def _case_id(case: dict) -> str:
     return case["case_id"]
 
 
+def _suffixed(out: Path, suffix: str) -> Path:
+    return out.with_name(f"{out.stem}{suffix}.json") if suffix else out
+
+
 def _write(written: list[tuple[Path, dict]], problems: list[Problem]) -> list[str]:
     report = [render_problems(problems)] if problems else []
     for path, datalist in written:
         save_datalist(datalist, path)
-        report += ["", str(path), render_table(datalist["counts"], COUNT_COLUMNS)]
+        report += ["", str(path), render_table(datalist["counts"], _columns(datalist["counts"]))]
     sys.stdout.write("\n".join(report) + "\n")
     return [str(path) for path, _ in written]
+
+
+def _columns(rows: Sequence[dict]) -> list[str]:
+    return [column for column in COUNT_COLUMNS if not rows or any(column in row for row in rows)]

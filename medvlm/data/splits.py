@@ -18,8 +18,9 @@ def stratum_of(case: dict) -> str:
 
 
 def class_of(case: dict) -> str:
-    """``0`` (no tumour), ``1`` (tumour) or ``unknown``."""
-    return str(case["tumour"]) if case.get("tumour") in (0, 1) else "unknown"
+    """``0`` (no tumour, no stenosis), ``1`` (tumour, stenosis) or ``unknown``."""
+    value = case.get("tumour", (case.get("targets") or {}).get("stenosis"))
+    return str(int(value)) if value in (0, 1) else "unknown"
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
@@ -183,7 +184,8 @@ def count_rows(sections: dict[str, list[dict]]) -> list[dict]:
     """Count cases and patients by source x class x section.
 
     Returns:
-        Rows with ``source``, ``class`` (``0``, ``1``, ``unknown``), ``section``, ``cases``, ``patients``, ``masks``.
+        Rows with ``source``, ``class`` (``0``, ``1``, ``unknown``), ``section``, ``cases``, ``patients``, ``masks``;
+        for studies ``videos`` and ``reports`` instead of ``masks``.
     """
     cells: dict[tuple[str, str, str], list[dict]] = defaultdict(list)
     for section, cases in sections.items():
@@ -197,9 +199,18 @@ def count_rows(sections: dict[str, list[dict]]) -> list[dict]:
             "section": section,
             "cases": len(inside),
             "patients": len({c.get("patient_id", c["case_id"]) for c in inside}),
-            "masks": sum("label" in c or bool(c.get("empty_mask")) for c in inside),
+            **_contents(inside),
         }
         for (source, label, section), inside in sorted(
             cells.items(), key=lambda item: (item[0][0], item[0][1], order.index(item[0][2]))
         )
     ]
+
+
+def _contents(cases: Sequence[dict]) -> dict[str, int]:
+    if any("video" in c for c in cases):
+        return {
+            "videos": sum(len(c.get("video", ())) for c in cases),
+            "reports": sum(bool(c.get("report")) for c in cases),
+        }
+    return {"masks": sum("label" in c or bool(c.get("empty_mask")) for c in cases)}

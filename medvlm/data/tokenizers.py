@@ -1,8 +1,8 @@
 """The tokenizer of the reports: trained on the training section, kept in a folder, recognised by its fingerprint.
 
-A folder holds what ``transformers`` reads offline (``tokenizer.json``, ``tokenizer_config.json``) and ``training.json``,
-which says what it was trained on. Equal reports and an equal vocabulary size give equal bytes, whatever the order of
-the reports, the machine's hash seed or the number of threads.
+A folder holds what ``transformers`` reads offline (``tokenizer.json``, ``tokenizer_config.json``), and
+``training.json`` says what it was trained on. Equal reports and an equal vocabulary size give equal bytes, whatever
+the order of the reports, the machine's hash seed or the number of threads.
 """
 
 from __future__ import annotations

@@ -22,12 +22,21 @@ LAYOUTS = {
     "kaggle_four_class": "medvlm.data.layouts.kaggle_four_class",
     "brats_slices": "medvlm.data.layouts.brats_slices",
     "csv": "medvlm.data.layouts.case_table",
+    "cine_manifest": "medvlm.data.layouts.cine_manifest",
+    "xa_folder": "medvlm.data.layouts.xa_folder",
+    "arcade": "medvlm.data.layouts.arcade",
+    "cadica": "medvlm.data.layouts.cadica",
+    "cardiosyntax": "medvlm.data.layouts.cardiosyntax",
+    "coronary_dominance": "medvlm.data.layouts.coronary_dominance",
 }
+
+# Layouts whose cases are studies of videos, split and checked by ``medvlm.data.cine_preparation``.
+CINE_LAYOUTS = ("cine_manifest", "xa_folder", "arcade", "cadica", "cardiosyntax", "coronary_dominance")
 
 # Releases that share patients: none of them is an external test of another.
 SHARED_PATIENTS = ("brats2015", "brats2020", "brats2021", "brats2023", "brats2024", "msd", "brats_slices")
 
-__all__ = ["LAYOUTS", "SHARED_PATIENTS", "Scan", "ScanOptions", "scan_layout"]
+__all__ = ["CINE_LAYOUTS", "LAYOUTS", "SHARED_PATIENTS", "Scan", "ScanOptions", "scan_layout"]
 
 
 def scan_layout(name: str, root: str | Path, options: ScanOptions | None = None) -> Scan:
