@@ -1,6 +1,8 @@
-"""Projection onto the unit sphere that two modalities share."""
+"""Projection onto the unit sphere that two modalities share, and the scale of the similarities on it."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -38,3 +40,29 @@ class ProjectionHead(nn.Module):
         projected = self.linear(self.dropout(self.hidden(self.norm(features))))
         half = projected.dtype in (torch.float16, torch.bfloat16)
         return nn.functional.normalize(projected.float() if half else projected, dim=-1)
+
+
+class LossParameters(nn.Module):
+    """Temperature and bias of the contrastive loss, learnt with the network.
+
+    Args:
+        temperature: t that multiplies the cosine at the start; its logarithm is learnt.
+        bias: b at the start.
+
+    Reference:
+        Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023, https://arxiv.org/abs/2303.15343.
+    """
+
+    def __init__(self, temperature: float = 10.0, bias: float = -10.0) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"init_temperature multiplies the cosine and must be positive, got {temperature}; use 10.")
+        self.log_scale = nn.Parameter(torch.tensor(math.log(temperature)))
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
+
+
+def balanced_bias(batch_size: int) -> float:
+    """Bias at which N - 1 negatives weigh as much as one positive: -ln(N - 1), for a batch of N over all processes."""
+    if batch_size < 2:
+        raise ValueError(f"a contrastive batch has at least 2 studies, got {batch_size}.")
+    return -math.log(batch_size - 1)
