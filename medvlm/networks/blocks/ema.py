@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class EmaTeacher(nn.Module):
@@ -32,7 +32,7 @@ class EmaTeacher(nn.Module):
         self.decay = decay
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self._followed = -1
+        self._followed: Tensor | None = None
 
     def train(self, mode: bool = True) -> EmaTeacher:
         """Stay in evaluation mode."""
@@ -60,12 +60,17 @@ class EmaTeacher(nn.Module):
     def follow(self, network: nn.Module) -> bool:
         """Update if an optimiser has changed the network since the last call; true if so.
 
-        Gradient accumulation and skipped steps of mixed precision change no weight, and so cause no update.
+        Gradient accumulation and skipped steps of mixed precision change no weight, and so cause no update. The
+        vectors among the trainable weights are compared, because a fused optimiser does not count its changes.
         """
-        versions = sum(parameter._version for parameter in network.parameters())
-        if versions == self._followed:
+        trainable = [parameter.detach() for parameter in network.parameters() if parameter.requires_grad]
+        small = [values for values in trainable if values.ndim < 2] or trainable  # biases change with all else
+        if not small:
             return False
-        self._followed = versions
+        state = torch.cat([values.flatten() for values in small])
+        if self._followed is not None and torch.equal(state, self._followed.to(state.device)):
+            return False
+        self._followed = state
         self.update(network)
         return True
 

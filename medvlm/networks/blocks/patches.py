@@ -1,4 +1,4 @@
-"""Patches of videos: cutting, hiding, and what a masked model is to predict of them."""
+"""Patches of videos: cutting, how much they move, and what a masked model is to predict of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from medvlm.networks.blocks.video_masks import refine_mask
+from torch.nn import functional as F
 
 PATCH = (2, 16, 16)
 
@@ -85,31 +84,19 @@ def pixel_target(
     return patches.flatten(2)
 
 
-def hide_patches(video: Tensor, mask: Tensor, grid: Sequence[int]) -> Tensor:
-    """Set masked patches to zero, before an encoder whose first layer looks over the borders of patches.
-
-    Args:
-        video: ``(B, C, T, H, W)``.
-        mask: ``(B, t * h * w)`` bool, true = masked.
-        grid: ``(t, h, w)`` of the mask.
-
-    Returns:
-        The video with zeros (the middle of a normalised one) where it is masked.
-    """
-    hidden = refine_mask(mask, grid, video.shape[-3:]).unflatten(1, tuple(video.shape[-3:]))
-    return video.masked_fill(hidden[:, None].to(video.device), 0.0)
-
-
-def motion_saliency(video: Tensor, patch: Sequence[int] = PATCH) -> Tensor:
+def motion_saliency(video: Tensor, grid: Sequence[int]) -> Tensor:
     """How much each patch changes: mean absolute difference to the frame before, which is large at moving vessels.
 
     Args:
         video: ``(B, C, T, H, W)``.
-        patch: frames, rows and columns of a patch.
+        grid: patches ``(t, h, w)``; may be any.
 
     Returns:
-        ``(B, L)``, not negative; a still video gives zeros.
+        ``(B, t * h * w)``, not negative; a still video gives zeros.
     """
-    change = video.detach().float().diff(dim=2).abs().mean(dim=1, keepdim=True)  # (B, 1, T - 1, H, W)
-    change = torch.cat([change[:, :, :1], change], dim=2) if change.shape[2] else torch.zeros_like(video[:, :1])
-    return patchify(change, patch).mean(dim=(2, 3))
+    video = video.detach().float()
+    change = video.diff(dim=2).abs().mean(dim=1, keepdim=True)  # (B, 1, T - 1, H, W)
+    if not change.shape[2]:
+        change = torch.zeros_like(video[:, :1])
+    change = torch.cat([change[:, :, :1], change], dim=2)
+    return F.adaptive_avg_pool3d(change, tuple(grid)).flatten(1)

@@ -150,31 +150,6 @@ def draw_mask(
     return functions[kind](batch, grid, ratio, generator)
 
 
-def refine_mask(mask: Tensor, grid: Sequence[int], fine: Sequence[int]) -> Tensor:
-    """Bring a mask to a finer grid, on which every place of a hidden patch is hidden.
-
-    Args:
-        mask: ``(B, t * h * w)`` bool.
-        grid: ``(t, h, w)`` of the mask.
-        fine: ``(t', h', w')``, multiples of ``grid``.
-
-    Returns:
-        ``(B, t' * h' * w')`` bool.
-
-    Raises:
-        ValueError: if the fine grid is no multiple.
-    """
-    if any(f % g for f, g in zip(fine, grid, strict=True)):
-        raise ValueError(
-            f"the fine grid must be a multiple of the mask's, got {tuple(fine)} and {tuple(grid)}; choose frames and "
-            "sides that the encoder's strides divide."
-        )
-    result = mask.unflatten(1, tuple(grid))
-    for axis, (f, g) in enumerate(zip(fine, grid, strict=True), start=1):
-        result = result.repeat_interleave(f // g, dim=axis)
-    return result.flatten(1)
-
-
 def checked(batch: int, grid: Sequence[int], ratio: float) -> Grid:
     """The grid as three numbers.
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medvlm.networks.blocks.ema import EmaTeacher
-from medvlm.networks.blocks.patches import hide_patches, motion_saliency, patch_grid, pixel_target
-from medvlm.networks.blocks.video_masks import KINDS, draw_mask, refine_mask
+from medvlm.networks.blocks.patches import motion_saliency, pixel_target
+from medvlm.networks.blocks.video_masks import KINDS, draw_mask
 from medvlm.networks.decoders.masked_video import MaskedVideoDecoder, MaskedVideoHead, masked_places
 
 
 class MaskedVideoModelling(nn.Module):
     """Hide patches of videos and predict them from what is left.
 
-    The encoder is given at the call. One that takes ``visible`` (a plain video ViT) never sees the hidden patches; one
-    that takes ``mask`` (MViT, the convolutional encoder) sees a learnt token in their place, and zeros instead of
-    their pixels, because its first layer looks over the borders of patches. Either way nothing of the hidden patches
-    reaches the prediction.
+    A patch is what one token of the encoder's output stands for. The encoder is given at the call. One that takes
+    ``visible`` (a plain video ViT) never sees the hidden patches; one that takes ``mask`` (MViT, the convolutional
+    encoder) hides their pixels and puts a learnt token in their place. Either way nothing of them reaches the
+    prediction.
 
     Args:
         decoder: ``MaskedVideoDecoder`` for an encoder of the first kind, ``MaskedVideoHead`` for the second.
-        patch: frames, rows and columns that one token of the encoder's output stands for; these are what is hidden.
         kind: ``"tube"``, ``"random"``, ``"temporal"``, ``"block"`` or ``"saliency"`` (by motion).
         ratio: fraction that is hidden.
         normalised: pixels are normalised a patch and channel; see ``pixel_target``.
@@ -38,7 +35,6 @@ class MaskedVideoModelling(nn.Module):
     def __init__(
         self,
         decoder: MaskedVideoDecoder | MaskedVideoHead,
-        patch: Sequence[int] = (2, 16, 16),
         kind: str = "tube",
         ratio: float = 0.75,
         normalised: bool = True,
@@ -51,14 +47,23 @@ class MaskedVideoModelling(nn.Module):
         if not 0 < ratio < 1:
             raise ValueError(f"ratio must be above 0 and below 1, got {ratio}; 0.75 is usual.")
         self.decoder, self.teacher = decoder, teacher
-        self.patch, self.kind, self.ratio = tuple(patch), kind, ratio
+        self.kind, self.ratio = kind, ratio
         self.normalised, self.floor_std = normalised, floor_std
 
-    def draw(self, video: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A mask ``(B, t * h * w)`` for videos ``(B, C, T, H, W)``; see ``draw_mask``."""
-        grid = patch_grid(video, self.patch)
-        saliency = motion_saliency(video, self.patch) if self.kind == "saliency" else None
-        return draw_mask(self.kind, len(video), grid, self.ratio, generator, saliency).to(video.device)
+    def draw(self, video: Tensor, grid: tuple[int, int, int], generator: torch.Generator | None = None) -> Tensor:
+        """A mask ``(B, t * h * w)`` for videos ``(B, C, T, H, W)`` on a grid ``(t, h, w)``; see ``draw_mask``.
+
+        Raises:
+            ValueError: if the ratio is less than one patch of so small a grid.
+        """
+        saliency = motion_saliency(video, grid) if self.kind == "saliency" else None
+        mask = draw_mask(self.kind, len(video), grid, self.ratio, generator, saliency)
+        if not mask.any():
+            raise ValueError(
+                f"nothing is hidden: {self.ratio} of the grid {tuple(grid)} is less than one patch for kind="
+                f"{self.kind!r}; give larger or longer clips, or a higher ratio."
+            )
+        return mask.to(video.device)
 
     def forward(
         self, encoder: nn.Module, video: Tensor, mask: Tensor | None = None, generator: torch.Generator | None = None
@@ -66,9 +71,10 @@ class MaskedVideoModelling(nn.Module):
         """Predict what is hidden.
 
         Args:
-            encoder: gives ``tokens`` ``(B, L, D)``, has ``grid(T, H, W)`` and ``has_class_token``.
+            encoder: gives ``tokens`` ``(B, L, D)`` and takes ``visible`` or ``mask``; has ``grid(T, H, W)`` and
+                ``has_class_token``.
             video: ``(B, C, T, H, W)``, normalised; only views that exist.
-            mask: ``(B, t * h * w)`` bool, true = hidden; none = drawn.
+            mask: ``(B, t * h * w)`` bool on the encoder's grid, true = hidden; none = drawn.
             generator: of the random numbers of drawing.
 
         Returns:
@@ -76,35 +82,33 @@ class MaskedVideoModelling(nn.Module):
             gradient; ``mvm_mask``: ``(B, t * h * w)`` bool.
 
         Raises:
-            ValueError: if the encoder's grid is not the one of the patches, or nothing is hidden.
+            ValueError: if the decoder does not predict as many values as a patch has, or nothing is hidden.
         """
-        grid = patch_grid(video, self.patch)
-        found = tuple(encoder.grid(*video.shape[-3:]))
-        if found != grid:
+        grid = tuple(encoder.grid(*video.shape[-3:]))
+        mask = self.draw(video, grid, generator) if mask is None else mask.to(video.device)
+        target = masked_places(self._target(encoder, video, grid), mask)
+        if target.shape[2] != self.decoder.output.out_features:
             raise ValueError(
-                f"patches of {self.patch} make the grid {grid}, the encoder's tokens are on {found}; set patch to "
-                f"{tuple(side // f for side, f in zip(video.shape[-3:], found, strict=True))}."
+                f"the decoder predicts {self.decoder.output.out_features} values of a patch, a target has "
+                f"{target.shape[2]} (clips {tuple(video.shape[1:])} on the grid {grid}); set its output_dim to that."
             )
-        mask = self.draw(video, generator) if mask is None else mask.to(video.device)
-        if not bool(mask.any()):
-            raise ValueError(f"nothing is hidden: ratio={self.ratio} of the grid {grid} is less than one patch.")
-        pred = self.decoder(self._encode(encoder, video, mask, grid), mask, grid)
-        target = masked_places(self._target(encoder, video), mask)
+        hidden = {"visible": ~mask} if self.decoder.visible_only else {"mask": mask}
+        tokens = encoder(video, **hidden)["tokens"][:, int(encoder.has_class_token) :]
+        pred = self.decoder(tokens, mask, grid)
         return {"mvm_pred": pred.flatten(0, 1), "mvm_target": target.flatten(0, 1), "mvm_mask": mask}
 
-    def _encode(self, encoder: nn.Module, video: Tensor, mask: Tensor, grid: Sequence[int]) -> Tensor:
-        if self.decoder.visible_only:
-            tokens = encoder(video, visible=~mask)["tokens"]
-        else:
-            first = encoder.patch_grid(*video.shape[-3:])  # where the encoder puts its mask tokens
-            tokens = encoder(hide_patches(video, mask, grid), mask=refine_mask(mask, grid, first))["tokens"]
-        return tokens[:, int(encoder.has_class_token) :]
-
     @torch.no_grad()
-    def _target(self, encoder: nn.Module, video: Tensor) -> Tensor:
+    def _target(self, encoder: nn.Module, video: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """``(B, L, P)``: normalised pixels, or normalised features of the teacher, which sees the whole video."""
         if self.teacher is None:
-            return pixel_target(video, self.patch, self.normalised, self.floor_std)
+            sides = tuple(video.shape[-3:])
+            if any(side % count for side, count in zip(sides, grid, strict=True)):
+                raise ValueError(
+                    f"pixels of a patch are only defined where the encoder's grid {grid} divides the clip {sides}; "
+                    "change the size of the clips (e.g. to a multiple of 32), or predict a teacher's features."
+                )
+            patch = tuple(side // count for side, count in zip(sides, grid, strict=True))
+            return pixel_target(video, patch, self.normalised, self.floor_std)
         if self.training:
             self.teacher.follow(encoder)
         features = self.teacher(video)["tokens"][:, int(encoder.has_class_token) :].float()
