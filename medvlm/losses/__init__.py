@@ -17,6 +17,7 @@ _MODULES = {
     "LogitDistillationLoss": "distillation",
     "MaskedVideoLoss": "masked_video",
     "MultiTaskLoss": "multitask",
+    "ProbeLoss": "probes",
     "RegionLoss": "segmentation",
     "ScheduledWeights": "weighting",
     "SigmoidContrastiveLoss": "contrastive",

@@ -97,3 +97,88 @@ def test_misspelt_component_is_named(network):
 def test_nothing_to_train_is_refused(network):
     with pytest.raises(ValueError, match="every parameter is frozen"):
         parameter_groups(freeze(network, list(LRS)), LRS)
+
+
+class TwoTowers(torch.nn.Module):
+    """A network with a scale and a bias, a shared class token, and a component that was left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.video = torch.nn.Linear(4, 3)
+        self.text = torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.LayerNorm(3))
+        self.class_token = torch.nn.Parameter(torch.zeros(1, 1, 3))
+        self.logits = torch.nn.ParameterDict({"log_scale": torch.tensor(2.3), "bias": torch.tensor(-10.0)})
+        self.captioner = None
+
+
+TOWERS = {"video": 1e-4, "text": 2e-5, "class_token": 1e-4, "logits": 1e-3}
+
+
+def test_each_component_has_its_own_weight_decay():
+    network = TwoTowers()
+    decays = {"video": 0.1, "text": 0.02, "text.1": 0.3, "class_token": 0.5}
+    groups = {g["name"]: g for g in parameter_groups(network, TOWERS, weight_decay=decays)}
+    assert {name: (g["lr"], g["weight_decay"]) for name, g in groups.items()} == {
+        "video": (1e-4, 0.1),
+        "video/no_decay": (1e-4, 0.0),
+        "text": (2e-5, 0.02),
+        "text/no_decay": (2e-5, 0.0),
+        "class_token": (1e-4, 0.5),
+        "logits": (1e-3, 0.0),
+    }
+    assert ids(p for g in groups.values() for p in g["params"]) == ids(network.parameters())
+
+
+@pytest.mark.parametrize("decay_norm_and_bias", [False, True])
+def test_scale_and_bias_are_never_decayed(decay_norm_and_bias):
+    network = TwoTowers()
+    groups = parameter_groups(network, TOWERS, weight_decay=0.1, decay_norm_and_bias=decay_norm_and_bias)
+    group = {g["name"]: g for g in groups}["logits"]
+    assert group["weight_decay"] == 0.0
+    assert ids(group["params"]) == ids(network.logits.values())
+
+
+def test_parts_of_one_rate_with_two_decays_are_two_groups():
+    decays = {"video": 0.1, "text": 0.2, "text.1": 0.3, "class_token": 0.1}
+    groups = parameter_groups(TwoTowers(), TOWERS, weight_decay=decays, decay_norm_and_bias=True)
+    found = {g["name"]: g["weight_decay"] for g in groups}
+    assert (found["text"], found["text/text.1"]) == (0.2, 0.3)
+
+
+def test_named_parts_are_not_decayed():
+    network = TwoTowers()
+    groups = {g["name"]: g for g in parameter_groups(network, TOWERS, 0.1, no_decay=["class_token"])}
+    assert groups["class_token"]["weight_decay"] == 0.0
+    with pytest.raises(ValueError, match=r"no_decay names \['cls'\]"):
+        parameter_groups(network, TOWERS, 0.1, no_decay=["cls"])
+
+
+def test_component_that_was_left_out_may_be_named():
+    groups = parameter_groups(TwoTowers(), TOWERS | {"captioner": 6e-5}, weight_decay=0.1)
+    assert {group["name"].split("/")[0] for group in groups} == set(TOWERS)
+
+
+def test_parameter_without_a_weight_decay_is_named():
+    with pytest.raises(ValueError, match=r"parameter text\.0\.weight has no weight decay .*'text'"):
+        parameter_groups(TwoTowers(), TOWERS, weight_decay={"video": 0.1, "class_token": 0.1})
+
+
+def test_misspelt_weight_decay_is_named():
+    with pytest.raises(ValueError, match=r"weight decays of \['txt'\] fit no parameter"):
+        parameter_groups(TwoTowers(), TOWERS, weight_decay={"video": 0.1, "txt": 0.1})
+
+
+def test_parameter_of_both_network_and_loss_is_refused():
+    network = TwoTowers()
+    with pytest.raises(ValueError, match=r"logits\.log_scale of the network is also scale of the loss"):
+        loss = torch.nn.ParameterDict({"scale": network.logits["log_scale"]})
+        parameter_groups(network, TOWERS | {"loss": 1e-3}, extra=loss)
+
+
+def test_tied_parameter_is_in_one_group():
+    network = TwoTowers()
+    network.text[0].weight = torch.nn.Parameter(torch.zeros(3, 4))
+    network.video.weight = network.text[0].weight
+    groups = parameter_groups(network, TOWERS, weight_decay=0.1)
+    members = ids(p for g in groups for p in g["params"])
+    assert len(members) == len(set(members)) and members == ids(network.parameters())
