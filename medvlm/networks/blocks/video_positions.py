@@ -106,3 +106,47 @@ class ClassTokenPositions(nn.Module):
             tokens = tokens + (time[:, None] + space[None]).flatten(0, 1)
             class_token = class_token + self.class_pos
         return torch.cat((class_token.to(tokens.dtype).expand(len(tokens), 1, -1), tokens), dim=1)
+
+
+class SinCosPositions(nn.Module):
+    """Fixed positions of a grid; those of another grid than the nominal one are stretched to it. No parameters.
+
+    Args:
+        width: channels, divisible by 8.
+        grid: nominal grid ``(t, h, w)``.
+    """
+
+    def __init__(self, width: int, grid: Grid) -> None:
+        super().__init__()
+        self.width = width
+        self.nominal = tuple(grid)
+        self.register_buffer("table", sin_cos_positions(self.nominal, width), persistent=False)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """Positions ``(t * h * w, C)`` of a grid."""
+        if tuple(grid) == self.nominal:
+            return self.table
+        return sin_cos_positions(grid, self.width, self.nominal).to(self.table)
+
+
+class LearnedPositions(nn.Module):
+    """Learned positions in time and in space, added; those of another grid are interpolated.
+
+    Args:
+        width: channels.
+        grid: nominal grid ``(t, h, w)``.
+    """
+
+    def __init__(self, width: int, grid: Grid) -> None:
+        super().__init__()
+        self.nominal = tuple(grid)
+        self.spatial_pos = nn.Parameter(torch.zeros(grid[1] * grid[2], width))
+        self.temporal_pos = nn.Parameter(torch.zeros(grid[0], width))
+        for table in (self.spatial_pos, self.temporal_pos):
+            nn.init.trunc_normal_(table, std=0.02)
+
+    def forward(self, grid: Grid) -> Tensor:
+        """Positions ``(t * h * w, C)`` of a grid."""
+        space = resized_space(self.spatial_pos, self.nominal[1:], grid[1:])  # (h * w, C)
+        time = resized_time(self.temporal_pos, grid[0])  # (t, C)
+        return (time[:, None] + space[None]).flatten(0, 1)
