@@ -203,3 +203,63 @@ class RandModalityDropoutd(RandomizableTransform, MapTransform):
             present[torch.as_tensor(self.drop.dropped)] = 0
             d[PRESENT] = present
         return d
+
+
+class RandChanneld(RandomizableTransform, MapTransform):
+    """Show a one-channel network now and then another channel of the case: a mask drawn on FLAIR holds on T1 too.
+
+    A network that has seen only FLAIR with masks knows T1 or T2 from unlabelled pictures alone. Takes the place of
+    ``SelectChannelsd`` in training, after the deterministic transforms, so that a cache holds every channel.
+
+    Args:
+        keys: images ``(C, X, Y[, Z])``.
+        channels: what the network wants. With several names the case's channels are put in their order, as
+            ``SelectChannelsd`` does, and ``prob`` has no effect.
+        prob: chance of another channel than the one wanted, each of the case's others alike. A case that lacks the
+            wanted one always shows one of those it has; one of unstated weighting (``MRI``) shows that.
+        allow_missing_keys: skip keys that the case does not have.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        channels: Sequence[str] = ("FLAIR",),
+        prob: float = 0.5,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        if not 0 <= prob <= 1:
+            raise ValueError(f"prob must be between 0 and 1, got {prob}.")
+        self.select = SelectChannelsd(keys, channels, allow_missing_keys=allow_missing_keys)
+        self.channels = self.select.select.channels
+
+    def randomize(self, names: Sequence[str]) -> int:
+        """Draw the index of a channel among ``names``."""
+        super().randomize(None)
+        others = [index for index, name in enumerate(names) if name != self.channels[0]]
+        if others and (self._do_transform or self.channels[0] not in names):
+            return int(self.R.choice(others))
+        return list(names).index(self.channels[0])
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Choose from ``data[key]``; removes ``channels`` and sets ``channels_present``.
+
+        Raises:
+            ValueError: when names and channels do not match in number; with several wanted, when one is missing.
+        """
+        d = dict(data)
+        names = list(d.get("channels") or self.channels)
+        if len(self.channels) > 1:
+            return self.select(d)
+        d.pop("channels", None)
+        index = self.randomize(names)
+        for key in self.key_iterator(d):
+            if len(d[key]) != len(names):
+                raise ValueError(
+                    f"{d.get('case_id') or key}: each channel must have its own name, got {len(d[key])} channels and "
+                    f'names {names}; give "channels" in file order.'
+                )
+            d[key] = d[key][index : index + 1]
+        d[PRESENT] = torch.ones(1)
+        return d

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from transforms import RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
+from transforms import RandChanneld, RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
 
 ALL = ["FLAIR", "T1", "T1c", "T2"]
 
@@ -113,3 +113,26 @@ def test_dropout_happens_as_often_as_asked_and_repeats_by_its_seed():
 def test_bad_dropout_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         RandModalityDropout(**settings)
+
+
+def test_a_one_channel_network_sees_the_other_channels_too():
+    image = torch.stack([torch.full((3, 3, 2), float(value)) for value in range(4)])
+    case = {"image": image, "channels": ["T1", "FLAIR", "T2", "T1c"]}
+    never = RandChanneld("image", ["FLAIR"], prob=0.0)(case)
+    assert never["image"].unique().tolist() == [1.0] and "channels" not in never
+    assert never["channels_present"].tolist() == [1.0]
+    always = RandChanneld("image", ["FLAIR"], prob=1.0).set_random_state(0)
+    assert {float(always(case)["image"][0, 0, 0, 0]) for _ in range(40)} == {0.0, 2.0, 3.0}
+
+
+def test_a_case_without_the_wanted_channel_shows_what_it_has():
+    unnamed = RandChanneld("image", ["FLAIR"], prob=0.0)({"image": torch.ones(1, 3, 3, 1), "channels": ["MRI"]})
+    assert unnamed["image"].shape == (1, 3, 3, 1)
+    with pytest.raises(ValueError, match="each channel must have its own name"):
+        RandChanneld("image", ["FLAIR"])({"image": torch.ones(2, 3, 3, 1), "channels": ["MRI"]})
+
+
+def test_several_wanted_channels_are_selected_in_their_order():
+    image = torch.stack([torch.full((3, 3, 2), float(value)) for value in range(2)])
+    out = RandChanneld("image", ["T1c", "FLAIR"], prob=1.0)({"image": image, "channels": ["FLAIR", "T1c"]})
+    assert out["image"][:, 0, 0, 0].tolist() == [1.0, 0.0]
