@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from transforms.augment import ForegroundOnly, ForegroundOnlyd
-from transforms.channels import RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
+from transforms.channels import RandChanneld, RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
 from transforms.cine import Cine, CineInfo
+from transforms.cine_augment import RandCineAffined, RandCineIntensityd, RandDropViewd
 from transforms.cine_reading import CineReader, open_cine, views_of
-from transforms.cine_study import LoadCined, NormaliseCined, PickCined, SampleFramesd
+from transforms.cine_sampling import NormaliseCined, SampleFramesd
+from transforms.cine_study import LoadCined, PickCined
 from transforms.components import DropSmallComponents, DropSmallComponentsd
 from transforms.geometry import FitInPlane, FitInPlaned, SpacingSafed
 from transforms.intensity import BrainZScore, BrainZScored, brain_foreground, is_foreground
@@ -39,6 +41,10 @@ __all__ = [
     "PhotoReader",
     "PickCased",
     "PickCined",
+    "RandCineAffined",
+    "RandCineIntensityd",
+    "RandDropViewd",
+    "RandChanneld",
     "RandModalityDropout",
     "RandModalityDropoutd",
     "RandSlice",

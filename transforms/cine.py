@@ -131,15 +131,19 @@ def fit_frames(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     Returns:
         ``(T, *size)``.
     """
-    rows, columns = frames.shape[1:]
-    scale = min(size[0] / rows, size[1] / columns)
-    inner = (max(1, round(rows * scale)), max(1, round(columns * scale)))
-    if inner != (rows, columns):
+    down, right = inner_box(frames.shape[1:], size)
+    inner = (down.stop - down.start, right.stop - right.start)
+    if inner != tuple(frames.shape[1:]):
         frames = functional.interpolate(frames[:, None], inner, mode="bilinear", antialias=True)[:, 0]
-    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    if inner == tuple(size):
-        return frames
-    return functional.pad(frames, (left, size[1] - inner[1] - left, top, size[0] - inner[0] - top))
+    return functional.pad(frames, (right.start, size[1] - right.stop, down.start, size[0] - down.stop))
+
+
+def inner_box(shape: Sequence[int], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Find where ``fit_frames`` puts frames of ``shape`` (rows, columns) in a picture of ``size``."""
+    scale = min(size[0] / shape[0], size[1] / shape[1])
+    inner = [max(1, round(side * scale)) for side in shape]
+    begin = [(whole - side) // 2 for whole, side in zip(size, inner, strict=True)]
+    return slice(begin[0], begin[0] + inner[0]), slice(begin[1], begin[1] + inner[1])
 
 
 def regular_times(frames: int, fps: float) -> np.ndarray:

@@ -56,7 +56,7 @@ def open_cine(
         if name.endswith(ARRAY_SUFFIXES):
             return ArrayCine(path, fps)
         if name.endswith(VIDEO_SUFFIXES):
-            return VideoCine(path)
+            return VideoCine(path, truncated=truncated)
         if name.endswith(DICOM_SUFFIXES) or _is_dicom(path):
             return DicomCine(path, window, refuse_burned_in, truncated)
     except (FileNotFoundError, ImportError):

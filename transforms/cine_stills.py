@@ -15,6 +15,7 @@ from transforms.photos import PHOTO_SUFFIXES, grey_values
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 ARRAY_NAMES = ("video", "frames", "images", "arr_0")
+EXTRA_NAMES = ("fps", "frame_time_ms", "times_ms", "primary_angle", "secondary_angle")
 
 
 def in_reading_order(path: Path) -> list[object]:
@@ -51,7 +52,9 @@ class PictureCine(Cine):
                 f"{path}: all frames of a cine must have one size, got (rows, columns) {found}; keep one cine a folder."
             )
         (height, width), count = next(iter(sizes)), len(self.files)
-        notes = [f"{ASSUMED_FPS:g} frames a second assumed"] if fps is None and count > 1 else []
+        notes = ["one frame only"] if count == 1 else []
+        if fps is None and count > 1:
+            notes.append(f"{ASSUMED_FPS:g} frames a second assumed")
         timing = "one frame" if count == 1 else "assumed" if fps is None else "given"
         times = regular_times(count, fps or ASSUMED_FPS)
         self.info = CineInfo(str(path), count, height, width, times, timing, np.full((count, 2), np.nan), notes=notes)
@@ -60,11 +63,16 @@ class PictureCine(Cine):
         """See ``Cine.decode``."""
         out = []
         for index in indices:
-            with Image.open(self.files[index]) as picture:
-                deep = picture.mode.startswith("I") or picture.mode == "F"
-                if picture.format == "JPEG" and at_least is not None:
-                    picture.draft("L", (at_least[1], at_least[0]))
-                values = grey_values(picture)
+            try:
+                with Image.open(self.files[index]) as picture:
+                    deep = picture.mode.startswith("I") or picture.mode == "F"
+                    if picture.format == "JPEG" and at_least is not None:
+                        picture.draft("L", (at_least[1], at_least[0]))
+                    values = grey_values(picture)
+            except (OSError, SyntaxError) as error:  # Pillow calls a damaged PNG a SyntaxError
+                raise ValueError(
+                    f"{self.files[index]}: the picture is truncated or damaged ({error}); copy it again."
+                ) from error
             out.append(values / 65535.0 if deep else values / 255.0)
         return out
 
@@ -97,7 +105,7 @@ class ArrayCine(Cine):
                             f"{path}: the archive must hold one of {ARRAY_NAMES}, it holds {archive.files}; rename it."
                         )
                     self._array = archive[name]
-                    extra = {n: archive[n] for n in archive.files if archive[n].ndim <= 1 and n != name}
+                    extra = {n: archive[n] for n in EXTRA_NAMES if n in archive.files}
         except (EOFError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: the file is truncated or damaged ({error}); copy or save it again.") from error
         array = self._array
@@ -125,7 +133,7 @@ class ArrayCine(Cine):
     @staticmethod
     def _times(extra: dict[str, np.ndarray], frames: int, fps: float | None) -> tuple[np.ndarray, str, list[str]]:
         if frames == 1:
-            return np.zeros(1), "one frame", []
+            return np.zeros(1), "one frame", ["one frame only"]
         if "times_ms" in extra and len(extra["times_ms"]) == frames and (np.diff(extra["times_ms"]) > 0).all():
             return np.asarray(extra["times_ms"], dtype=np.float64) - extra["times_ms"][0], "times_ms", []
         if "frame_time_ms" in extra and float(extra["frame_time_ms"]) > 0:

@@ -10,13 +10,15 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Randomizable
+from monai.transforms import MapTransform
 
-from transforms.cine import Cine, angle_features, check_short, frame_grid, window_ticks
+from transforms.cine import Cine, angle_features, check_short, frame_grid, inner_box, window_ticks
 from transforms.cine_reading import open_cine, reason_of, views_of
+from transforms.cine_sampling import spread
 
 logger = logging.getLogger(__name__)
 
+LEAST_RANGE = 1e-6  # of the display, far below one step of 16 bits
 UNREADABLE = (OSError, ValueError, MemoryError)
 
 
@@ -138,10 +140,11 @@ class LoadCined(MapTransform):
         if index < len(given) and given[index]:
             angles = [own if math.isfinite(own) else other for own, other in zip(angles, given[index], strict=True)]
         clip = cine.read(self._frames_of(cine), self.size)  # T H W
-        low, high = float(clip.min()), float(clip.max())
-        if not high > low:
+        seen = clip[:, *inner_box((cine.info.height, cine.info.width), self.size)]
+        low, high = float(seen.min()), float(seen.max())
+        if high - low < LEAST_RANGE:
             raise ValueError(f"{path}: the cine is constant ({low:g}) and shows nothing; export it again, or drop it.")
-        clip = (clip - low) * (255.0 / (high - low))
+        clip = ((clip - low) * (255.0 / (high - low))).clamp_(0.0, 255.0)
         clip = clip if self.frames else clip.round_().to(torch.uint8)
         return clip.expand(self.channels, *clip.shape).contiguous(), angle_features(*angles), cine.info.notes
 
@@ -152,125 +155,6 @@ class LoadCined(MapTransform):
     def _nothing(self) -> torch.Tensor:
         shape = (self.channels, self.frames or 0, *self.size)
         return torch.zeros(shape, dtype=torch.float32 if self.frames else torch.uint8)
-
-
-def spread(count: int, slots: int) -> list[int]:
-    """Order ``0..count-1`` so that the first ``slots`` lie at even distances, and the others follow."""
-    if count <= slots:
-        return list(range(count))
-    first = [int((place + 0.5) * count / slots) for place in range(slots)]
-    return first + [index for index in range(count) if index not in first]
-
-
-class SampleFramesd(Randomizable, MapTransform):
-    """Cut T frames out of each cine that ``LoadCined(frames=None)`` has read, and stack the views.
-
-    Args:
-        keys: the cines' key.
-        frames: T.
-        random: begin anywhere (and draw the views where there are more than wanted) instead of in the middle.
-        fps: ticks a second, where fewer are wanted than were read; ``None``: those that were read.
-        short: see ``window_ticks``.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection = "video",
-        frames: int = 16,
-        random: bool = True,
-        fps: float | None = None,
-        short: str = "loop",
-    ) -> None:
-        super().__init__(keys)
-        if frames < 1 or (fps is not None and not fps > 0):
-            raise ValueError(f"frames and fps must be positive, got {frames} and {fps}.")
-        self.frames, self.random, self.fps = frames, random, fps
-        self.short = check_short(short)
-
-    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
-        """Sample one study.
-
-        Returns:
-            The case with ``video`` ``(N, C, T, H, W)`` float32 in 0..255, zeros where ``view_mask`` is False.
-        """
-        d = dict(data)
-        for key in self.key_iterator(d):
-            clips = list(d[key])
-            slots = int(d.get("view_slots", len(clips)))
-            d[key] = torch.stack([self._sample(clip, d) for clip in clips]).float()  # N C T H W
-            if len(clips) != slots:
-                self._pick_views(d, key, slots)
-        d.pop("view_slots", None)
-        return d
-
-    def _sample(self, clip: torch.Tensor, case: Mapping) -> torch.Tensor:
-        ticks = clip.shape[1]
-        if ticks == 0:
-            return clip.new_zeros(clip.shape[0], self.frames, *clip.shape[2:])
-        cached = float(case.get("clock_fps") or 0.0)
-        step = 1.0
-        if self.fps is not None:
-            if not cached:
-                raise ValueError("fps of SampleFramesd needs fps of LoadCined, which is None; give it there.")
-            step = cached / self.fps
-        coarse = max(1, int(ticks / step + 1e-6))
-        phase, start = 0.0, None
-        if self.random:
-            start = int(self.R.randint(max(coarse - self.frames, 0) + 1 if coarse >= self.frames else coarse))
-            phase = float(self.R.uniform(0.0, step)) if step > 1.0 else 0.0
-        chosen = window_ticks(coarse, self.frames, self.short, start)
-        frames = np.minimum((chosen * step + phase + 1e-6).astype(int), ticks - 1)
-        return clip[:, torch.from_numpy(frames)]
-
-    def _pick_views(self, d: dict, key: Hashable, slots: int) -> None:
-        """Keep ``slots`` views, or fill up with absent ones."""
-        count = len(d[key])
-        readable = torch.nonzero(d["view_mask"]).flatten().tolist()
-        order = readable if not self.random else self.R.permutation(readable).astype(int).tolist()
-        if not self.random:
-            order = [readable[i] for i in spread(len(readable), slots)]
-        order = sorted((order + [i for i in range(count) if i not in readable])[:slots])
-        missing = slots - len(order)
-        for name in (key, "view_mask", "angles"):
-            kept = d[name][order]
-            d[name] = torch.cat([kept, kept.new_zeros(missing, *kept.shape[1:])]) if missing else kept
-        for name in ("view_files", "view_problems", "view_notes"):
-            texts = json.loads(d[name])
-            d[name] = json.dumps([texts[i] for i in order] + [""] * missing)
-
-
-class NormaliseCined(MapTransform):
-    """Bring each view to mean 0 and standard deviation 1, after cutting off its darkest and brightest pixels.
-
-    Args:
-        keys: videos ``(N, C, T, H, W)``.
-        low: percentile below which pixels are cut off (the shutter).
-        high: percentile above which they are.
-    """
-
-    def __init__(self, keys: KeysCollection = "video", low: float = 0.5, high: float = 99.5) -> None:
-        super().__init__(keys)
-        if not 0 <= low < high <= 100:
-            raise ValueError(f"low and high must be percentiles with 0 <= low < high <= 100, got {low} and {high}.")
-        self.low, self.high = low, high
-
-    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
-        """Normalise the views of one study.
-
-        Returns:
-            The case with float32 videos; views that are absent stay 0.
-        """
-        d = dict(data)
-        for key in self.key_iterator(d):
-            video = d[key].float().clone()
-            mask = d.get("view_mask", torch.ones(len(video), dtype=torch.bool))
-            for index in torch.nonzero(mask).flatten().tolist():
-                view = video[index]
-                low, high = np.percentile(view.numpy(), [self.low, self.high])
-                view = view.clamp(float(low), float(high))
-                video[index] = (view - view.mean()) / view.std(correction=0).clamp_min(1e-6)
-            d[key] = video
-        return d
 
 
 class PickCined(MapTransform):

@@ -31,13 +31,14 @@ class VideoCine(Cine):
     Args:
         path: the file, which also names it in messages.
         content: the file's bytes, where the video lies inside another file.
+        truncated: ``refuse`` a file that has fewer frames than it declares, or ``keep`` those that are there.
 
     Raises:
         ImportError: without PyAV.
-        ValueError: where it holds no video or no frame.
+        ValueError: where it holds no video or no frame, or is truncated.
     """
 
-    def __init__(self, path: str | Path, content: bytes | None = None) -> None:
+    def __init__(self, path: str | Path, content: bytes | None = None, truncated: str = "refuse") -> None:
         self.path = Path(path)
         self.content = content
         av = import_av()
@@ -47,22 +48,32 @@ class VideoCine(Cine):
                     raise ValueError(f"{path}: the file must hold a video, it holds none; give the video itself.")
                 stream = container.streams.video[0]
                 height, width, rate = stream.height, stream.width, stream.average_rate
+                declared = stream.frames
                 packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.size]
                 base = float(stream.time_base) if stream.time_base else 0.0
         except av.FFmpegError as error:
             raise ValueError(
-                f"{path}: the video is truncated or damaged ({error}); copy or export it again."
+                f"{path}: the video is truncated or damaged ({error.strerror}); copy or export it again."
             ) from error
         if not packets:
             raise ValueError(f"{path}: the video must have at least one frame, it has none; export it again.")
         notes: list[str] = []
+        if len(packets) < declared:
+            if truncated == "refuse":
+                raise ValueError(
+                    f"{path}: the video is truncated: {declared} frames declared, {len(packets)} found; "
+                    "copy or export it again, or read what is there with truncated='keep'."
+                )
+            notes.append(f"truncated: {len(packets)} of {declared} frames")
         stamps = [pts for pts, _ in packets if pts is not None]
         self._seekable = len(set(stamps)) == len(packets)
         self._stamps = sorted(stamps) if self._seekable else []
         self._keys = sorted(pts for pts, key in packets if key) if self._seekable else []
         frames = len(packets)
         times, timing = np.zeros(1), "one frame"
-        if frames > 1:
+        if frames == 1:
+            notes.append("one frame only")
+        else:
             fps = float(rate) if rate else 0.0
             if self._seekable and base:
                 times, timing = (np.asarray(self._stamps, dtype=np.float64) - self._stamps[0]) * base * 1000.0, "video"
@@ -87,7 +98,7 @@ class VideoCine(Cine):
                     found[index] = self._grey(frame)
         except av.FFmpegError as error:
             raise ValueError(
-                f"{self.path}: the video is truncated or damaged ({error}); copy or export it again."
+                f"{self.path}: the video is truncated or damaged ({error.strerror}); copy or export it again."
             ) from error
         absent = [index for index in indices if index not in found]
         if absent:

@@ -72,6 +72,26 @@ def stable_key(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big") >> 1
 
 
+def study_words(case: Mapping[Hashable, object]) -> str:
+    """What tells the study of a case from others: its source, patient and study, else the case, else its files.
+
+    Raises:
+        ValueError: where a case has none of them.
+    """
+    source, patient, study, number = (
+        str(case.get(name) or "") for name in ("source", "patient_id", "study_id", "case_id")
+    )
+    if patient or study:
+        return "\n".join((source, patient, study))
+    files = case.get("view_files") or case.get("video")
+    words = number or (str(files) if isinstance(files, (str, list, tuple)) else "")
+    if not words:
+        raise ValueError(
+            "a case must say which study it is, by study_id, patient_id or case_id; prepare the datalist again."
+        )
+    return "\n".join((source, words))
+
+
 class Tokenised(MapTransform):
     """Turn the report of a case into token numbers, and say which report and which study it is.
 
@@ -115,10 +135,9 @@ class Tokenised(MapTransform):
         d["input_ids"] = torch.as_tensor(encoded["input_ids"], dtype=torch.int64)
         d["attention_mask"] = torch.as_tensor(encoded["attention_mask"], dtype=torch.int64)
         d["report_known"] = float(bool(normal))
-        names = [str(d.get(name) or "") for name in ("source", "patient_id", "study_id")]
-        study = "\n".join(names if names[1] or names[2] else [*names, str(d.get("case_id") or ""), str(d.get("video"))])
+        study = study_words(d)
         d["study_key"] = stable_key(f"study\n{study}")
-        d["report_key"] = stable_key(normal) if normal else stable_key(f"unknown\n{study}\n{d.get('case_id')}")
+        d["report_key"] = stable_key(normal) if normal else stable_key(f"unknown\n{study}\n{d.get('case_id') or ''}")
         return d
 
     def _text(self, report: object) -> str:
