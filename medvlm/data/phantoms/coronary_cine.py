@@ -22,7 +22,7 @@ PROJECTIONS = {
 }
 """Usual C-arm angles (primary, secondary) for each artery."""
 IODINE_PER_MM = 0.13
-CALCIUM_PER_MM = 0.30
+CALCIUM_PER_MM = 0.16
 CATHETER_MM = 1.0
 
 
@@ -37,7 +37,7 @@ class Look:
     """
 
     size: int = 96
-    field_mm: float = 112.0
+    field_mm: float = 108.0
     contrast: float = 1.0
 
     @property
@@ -103,7 +103,7 @@ def draw_cine(tree: Tree, disease: Disease, view: View, look: Look, room: Room, 
         _calcium(rng, tree, disease, look),
         _catheter_wall(injection.opacity(seconds), wire.shape[1], look),
     ]
-    offsets = [np.zeros((len(tree.side), 3)), rng.normal(0, 0.8, (len(tree.side), 3)), np.zeros((wire.shape[1], 3))]
+    offsets = [np.zeros((len(tree.side), 3)), _wall(rng, tree), np.zeros((wire.shape[1], 3))]
     places = [points + offsets[0], points + offsets[1], wire]
     thickness = _thickness(arm, places, absorbed)
     spine = np.array([-24.0, 66.0]) + rng.normal(0, 4, 2)
@@ -136,15 +136,21 @@ def _vessels(tree: Tree, lumen: Lumen, contrast: Array, look: Look) -> Tube:
 
 
 def _calcium(rng: np.random.Generator, tree: Tree, disease: Disease, look: Look) -> Tube:
-    """Broken flecks in the wall of calcified segments; they are there before the contrast comes."""
-    radius = np.full(len(tree.side), 0.55)
-    fleck = np.zeros(len(tree.side))
+    """Broken plates in the wall of calcified segments; they are there before the contrast comes."""
+    plate = np.zeros(len(tree.side))
     for segment in sorted(disease.calcified):
         own = np.flatnonzero(tree.segment == segment)
         start, share = rng.uniform(0, 0.4), rng.uniform(0.3, 0.6)
         chosen = own[int(start * len(own)) : int((start + share) * len(own)) + 1]
-        fleck[chosen] = np.sin(tree.path_mm[chosen] * rng.uniform(0.8, 1.4)) > -0.3
-    return radius, CALCIUM_PER_MM * np.pi * 0.8 * fleck * tree.step_mm
+        waves = np.sin(tree.path_mm[chosen] * rng.uniform(0.5, 0.9)) + np.sin(tree.path_mm[chosen] * 1.7)
+        plate[chosen] = np.clip(waves + 0.6, 0, 1)
+    return np.full(len(plate), 0.7), CALCIUM_PER_MM * np.pi * 1.4 * plate * tree.step_mm
+
+
+def _wall(rng: np.random.Generator, tree: Tree) -> Array:
+    """From the centre line to the wall, ``(P, 3)``, the same way over some millimetres."""
+    way = rng.normal(size=3) + 0.4 * np.sin(tree.path_mm[:, None] * rng.uniform(0.2, 0.5, 3))
+    return 0.8 * tree.radius_mm[:, None] * way / np.linalg.norm(way, axis=1, keepdims=True)
 
 
 def _catheter_wall(opacity: Array, pieces: int, look: Look) -> Tube:

@@ -64,12 +64,14 @@ def write_coronary_phantoms(
     stenosis_fraction: float = 0.5,
     occlusion_fraction: float = 0.25,
     faint_fraction: float = 0.15,
-    calcification: float = 0.3,
+    branch_fraction: float = 0.2,
+    calcification: float = 0.5,
     extra_lesions: float = 1.2,
+    moderate_fraction: float = 0.3,
     calibre: float = 1.25,
     contrast: float = 1.0,
     noise: float = 1.0,
-    field_mm: float = 112.0,
+    field_mm: float = 108.0,
     boilerplate: float = 0.7,
     eight_bit_fraction: float = 0.25,
     monochrome1_fraction: float = 0.15,
@@ -97,8 +99,10 @@ def write_coronary_phantoms(
         stenosis_fraction: share of patients with a stenosis over 70%.
         occlusion_fraction: share of these whose worst lesion is a total occlusion.
         faint_fraction: share of the others whose worst lesion is short and 75 or 80%.
-        calcification: chance that a diseased segment is calcified.
+        branch_fraction: share of the severe lesions that are in side branches, where few pixels show them.
+        calcification: mean number of calcified segments, the same in both classes.
         extra_lesions: mean number of mild and moderate lesions, the same in both classes.
+        moderate_fraction: share of these that are of 50 to 70% and look much like 75%.
         calibre: factor on the diameter of the arteries; 1 is life size, more is easier at few pixels.
         contrast: factor on what the contrast absorbs.
         noise: factor on the noise.
@@ -121,7 +125,15 @@ def write_coronary_phantoms(
         ValueError: an argument is out of range.
         FileExistsError: ``out`` holds another set, or a folder that is not ours.
     """
-    rates = Rates(stenosis_fraction, occlusion_fraction, faint_fraction, calcification, extra_lesions)
+    rates = Rates(
+        stenosis=float(stenosis_fraction),
+        occlusion=float(occlusion_fraction),
+        faint=float(faint_fraction),
+        branch=float(branch_fraction),
+        calcification=float(calcification),
+        extra_lesions=float(extra_lesions),
+        moderate=float(moderate_fraction),
+    )
     oddities = Oddities(eight_bit_fraction, monochrome1_fraction, rle_fraction, missing_angles_fraction)
     recipe = Recipe(
         studies=int(studies),
@@ -177,7 +189,8 @@ def _check(recipe: Recipe) -> None:
         "stenosis_fraction": recipe.rates.stenosis,
         "occlusion_fraction": recipe.rates.occlusion,
         "faint_fraction": recipe.rates.faint,
-        "calcification": recipe.rates.calcification,
+        "branch_fraction": recipe.rates.branch,
+        "moderate_fraction": recipe.rates.moderate,
         "boilerplate": recipe.boilerplate,
         "repeat_fraction": recipe.repeat_fraction,
         "eight_bit_fraction": recipe.oddities.eight_bit,
@@ -192,7 +205,8 @@ def _check(recipe: Recipe) -> None:
     for name, factor in factors.items():
         if factor <= 0:
             raise ValueError(f"{name} must be positive, got {factor}; leave it out for the default.")
-    for name, factor in {"noise": recipe.noise, "extra_lesions": recipe.rates.extra_lesions}.items():
+    means = {"extra_lesions": recipe.rates.extra_lesions, "calcification": recipe.rates.calcification}
+    for name, factor in {"noise": recipe.noise, **means}.items():
         if factor < 0:
             raise ValueError(f"{name} must not be negative, got {factor}; 0 is none.")
 

@@ -8,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvlm.coronary import SEGMENTS
-from medvlm.data.phantoms.coronary_anatomy import SEGMENT_INDEX, Tree
+from medvlm.data.phantoms.coronary_anatomy import Tree
 
 Array = NDArray[np.float64]
 
 COLLATERALS = ("none", "ipsilateral", "contralateral")
-_LARGE = {
-    "left_main": 0.25, "proximal_lad": 1.6, "mid_lad": 1.4, "distal_lad": 0.5, "diagonal_1": 0.5, "diagonal_2": 0.25,
-    "ramus": 0.4, "proximal_lcx": 1.2, "distal_lcx": 1.0, "marginal_1": 0.6, "marginal_2": 0.3, "lcx_pda": 0.4,
-    "lcx_posterolateral": 0.4, "proximal_rca": 1.4, "mid_rca": 1.6, "distal_rca": 1.0, "rca_pda": 0.5,
-    "rca_posterolateral": 0.4,
+TRUNKS = {
+    "left_main": 0.25, "proximal_lad": 1.6, "mid_lad": 1.4, "distal_lad": 0.5, "proximal_lcx": 1.2, "distal_lcx": 1.0,
+    "proximal_rca": 1.4, "mid_rca": 1.6, "distal_rca": 1.0,
 }  # fmt: skip
-"""How often a segment has the worst lesion, relative to each other: about as in clinical series."""
+"""Segments of the large arteries and how often each has the worst lesion there: about as in clinical series."""
 MILD, MODERATE, SEVERE = (20, 25, 30, 35, 40, 45), (50, 55, 60, 65, 70), (75, 80, 85, 90, 95, 99)
 
 
@@ -74,15 +72,19 @@ class Rates:
         stenosis: share of studies with a severe stenosis (over 70%) or an occlusion.
         occlusion: share of these whose worst lesion is an occlusion.
         faint: share of the others whose worst lesion is short and 75 or 80%.
-        calcification: chance of a calcified segment in every one with a lesion; elsewhere a tenth of it.
+        branch: share of the worst lesions that are in a side branch, where fewer pixels show them.
+        calcification: mean number of calcified segments, the same in both classes; diseased ones come first.
         extra_lesions: mean number of further lesions that are mild or moderate, the same in both classes.
+        moderate: share of these that are of 50 to 70%, which look much like 75%.
     """
 
     stenosis: float = 0.5
     occlusion: float = 0.25
     faint: float = 0.15
-    calcification: float = 0.3
+    branch: float = 0.2
+    calcification: float = 0.5
     extra_lesions: float = 1.2
+    moderate: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -114,45 +116,51 @@ def draw_disease(rng: np.random.Generator, tree: Tree, imaged: list[int], positi
         positive: whether there is a stenosis over 70%.
         rates: how much disease.
     """
-    weights = np.array([_LARGE[SEGMENTS[index].name] for index in imaged])
     lesions: list[Lesion] = []
     if positive:
-        lesions.append(_worst(rng, imaged, weights, rates))
-        if rng.random() < 0.3 and len(imaged) > 1:
-            lesions.append(_lesion(rng, int(rng.choice(imaged, p=weights / weights.sum())), int(rng.choice(SEVERE))))
+        lesions.append(_worst(rng, imaged, rates))
+        if rng.random() < 0.3:
+            lesions.append(_lesion(rng, _place(rng, imaged, rates), int(rng.choice(SEVERE))))
     for _ in range(rng.poisson(rates.extra_lesions)):
-        percent = int(rng.choice(MILD if rng.random() < 0.65 else MODERATE))
+        percent = int(rng.choice(MODERATE if rng.random() < rates.moderate else MILD))
         lesions.append(_lesion(rng, int(rng.choice(imaged)), percent))
     lesions = _one_a_segment(lesions)
     hidden = _hidden(tree, lesions)
     lesions = [one for one in lesions if one.segment not in hidden or one.percent == 100]
     diseased = {one.segment for one in lesions}
-    draws = rng.random(len(SEGMENTS))
-    calcified = frozenset(
-        index
-        for index in imaged
-        if index not in hidden and draws[index] < rates.calcification * (1 if index in diseased else 0.1)
-    )
+    free = [index for index in imaged if index not in hidden]
+    order = sorted(free, key=lambda index: rng.random() - 0.5 * (index in diseased))
+    calcified = frozenset(order[: rng.poisson(rates.calcification)])
     return Disease(tuple(sorted(lesions, key=lambda one: one.segment)), calcified)
 
 
-def _worst(rng: np.random.Generator, imaged: list[int], weights: Array, rates: Rates) -> Lesion:
+def _place(rng: np.random.Generator, imaged: list[int], rates: Rates, main: bool = True) -> int:
+    """A segment for a severe lesion."""
+    weights = np.array([TRUNKS.get(SEGMENTS[index].name, 0.0) for index in imaged])
+    if not main:
+        weights[[SEGMENTS[index].name == "left_main" for index in imaged]] = 0
+    branches = weights == 0
+    if rng.random() < rates.branch and (side := [x for x, leaf in zip(imaged, branches, strict=True) if leaf]):
+        return int(rng.choice([index for index in side if SEGMENTS[index].name != "left_main"]))
+    return int(rng.choice(imaged, p=weights / weights.sum()))
+
+
+def _worst(rng: np.random.Generator, imaged: list[int], rates: Rates) -> Lesion:
     kind = rng.random(2)
     if kind[0] < rates.occlusion:
-        trunk = np.array([index != SEGMENT_INDEX["left_main"] for index in imaged]) * weights
-        segment = int(rng.choice(imaged, p=trunk / trunk.sum()))
+        segment = _place(rng, imaged, rates, main=False)
         chronic = bool(rng.random() < 0.6)
         collaterals = COLLATERALS[int(rng.choice(3, p=(0.2, 0.4, 0.4) if chronic else (1, 0, 0)))]
         place, length = float(rng.uniform(0.25, 0.7)), float(rng.uniform(9, 20))
         return Lesion(segment, 100, place, length, chronic, collaterals)
-    segment = int(rng.choice(imaged, p=weights / weights.sum()))
+    segment = _place(rng, imaged, rates)
     if kind[1] < rates.faint:
         return Lesion(segment, int(rng.choice((75, 80))), float(rng.uniform(0.2, 0.8)), float(rng.uniform(5, 7)))
     return _lesion(rng, segment, int(rng.choice(SEVERE, p=(0.1, 0.2, 0.2, 0.25, 0.15, 0.1))))
 
 
 def _lesion(rng: np.random.Generator, segment: int, percent: int) -> Lesion:
-    return Lesion(segment, percent, float(rng.uniform(0.2, 0.8)), float(rng.uniform(7, 15)))
+    return Lesion(segment, percent, float(rng.uniform(0.2, 0.8)), float(rng.uniform(8, 16)))
 
 
 def _one_a_segment(lesions: list[Lesion]) -> list[Lesion]:

@@ -116,24 +116,19 @@ class TubeProjector:
             ``(T, size, size)`` in that unit.
         """
         frames, (side, kinds) = len(pixels), (self.side, len(self.radii))
-        place = pixels + self.margin
-        corner = np.floor(place).astype(np.int64)
-        part = place - corner
-        inside = ((corner >= 0) & (corner < side - 1)).all(-1) & (volume > 0)  # (T, P)
-        t, _ = np.nonzero(inside)
-        corner, part, volume = corner[inside], part[inside], volume[inside]
-        kind = np.interp(radius[inside], self.radii, np.arange(kinds))
+        place = pixels.astype(np.float32) + self.margin
+        inside = ((place >= 0) & (place < side - 1)).all(-1) & (volume > 0)  # (T, P)
+        place, volume = place[inside], volume[inside].astype(np.float32)
+        corner = place.astype(np.int64)  # all are positive
+        x, y = (place - corner).T
+        kind = np.interp(radius[inside], self.radii, np.arange(kinds)).astype(np.float32)
         lower = np.minimum(kind.astype(np.int64), kinds - 2)
-        upper = kind - lower
-        base = ((t * kinds + lower) * side + corner[:, 1]) * side + corner[:, 0]
-        x, y = part[:, 0], part[:, 1]
-        places, weights = [], []
-        for step, share in ((0, 1 - upper), (side * side, upper)):
-            for shift, cover in ((0, (1 - x) * (1 - y)), (1, x * (1 - y)), (side, (1 - x) * y), (side + 1, x * y)):
-                places.append(base + step + shift)
-                weights.append(volume * share * cover)
-        grid = np.bincount(np.concatenate(places), np.concatenate(weights), frames * kinds * side * side)
+        upper = volume * (kind - lower)
+        base = ((np.nonzero(inside)[0] * kinds + lower) * side + corner[:, 1]) * side + corner[:, 0]
+        cover = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+        weights = np.stack([cover * (volume - upper), cover * upper])  # (2, 4, points)
+        shifts = np.array([0, 1, side, side + 1])[None, :, None] + np.array([0, side * side])[:, None, None]
+        grid = np.bincount((base + shifts).ravel(), weights.ravel(), frames * kinds * side * side)
         spectrum = fft.rfft2(grid.astype(np.float32).reshape(frames, kinds, side, side))
-        summed = np.einsum("tkyx,kyx->tyx", spectrum, self.discs)
         own = slice(self.margin, self.margin + self.size)
-        return fft.irfft2(summed, s=(side, side))[:, own, own]
+        return fft.irfft2((spectrum * self.discs).sum(1), s=(side, side))[:, own, own]
