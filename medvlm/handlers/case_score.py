@@ -11,6 +11,7 @@ from ignite.metrics import Metric
 from sklearn.metrics import roc_auc_score
 
 from medvlm.handlers.case_fields import case_fields
+from medvlm.handlers.gathering import gathered
 
 SCORES = ("joint", "dice", "roc_auc")
 
@@ -60,7 +61,7 @@ class CaseScore(Metric):
 
     def compute(self) -> float:
         """The score over all cases of all processes; 0 where it is undefined for lack of a class or of masks."""
-        dice, classes = _gathered(self._dice), _gathered(self._classes)
+        dice, classes = gathered(self._dice), gathered(self._classes)
         if not dice and not classes:
             raise RuntimeError("CaseScore has seen no case with a known mask or class; give the section some.")
         mean_dice = sum(dice) / len(dice) if dice else None
@@ -82,11 +83,3 @@ def _dice(pred: torch.Tensor, truth: torch.Tensor) -> float:
         total = int(one.sum()) + int(other.sum())
         values.append(1.0 if total == 0 else 2.0 * int((one & other).sum()) / total)
     return sum(values) / len(values)
-
-
-def _gathered(values: list) -> list:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return values
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, values)
-    return [value for part in parts for value in part]
