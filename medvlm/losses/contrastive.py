@@ -140,6 +140,11 @@ class SigmoidContrastiveLoss(ContrastiveLoss):
         self, images: Side, texts: Side, scale: Tensor, bias: Tensor, forth: Positives, back: Positives
     ) -> list[tuple[Tensor, Tensor]]:
         """One direction: own images against the texts of all."""
+        if isinstance(forth, GivenPositives) and bool((forth.weights > 1).any()):
+            raise ValueError(
+                f"positives are the targets of binary questions and at most 1, got {forth.weights.max().item()}; "
+                "divide them by their maximum, or use the softmax loss."
+            )
         total = sigmoid_sum(images.own, texts.everyone, scale, bias, forth, self.chunk)
         return [(total, torch.tensor(images.own.shape[0], device=total.device))]
 
