@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from torch import nn
 
@@ -30,7 +30,7 @@ class Freezable(nn.Module):
         return self
 
 
-def freeze(network: nn.Module, names: Sequence[str] = ("encoder",)) -> nn.Module:
+def freeze(network: nn.Module, names: Collection[str] = ("encoder",)) -> nn.Module:
     """Freeze components: no gradient, evaluation mode that ``network.train()`` does not undo.
 
     Args:
@@ -46,28 +46,35 @@ def freeze(network: nn.Module, names: Sequence[str] = ("encoder",)) -> nn.Module
     return _set(network, names, frozen=True)
 
 
-def unfreeze(network: nn.Module, names: Sequence[str] = ("encoder",)) -> nn.Module:
+def unfreeze(network: nn.Module, names: Collection[str] = ("encoder",)) -> nn.Module:
     """Undo ``freeze`` for these components; arguments, return and errors as there."""
     return _set(network, names, frozen=False)
 
 
-def _set(network: nn.Module, names: Sequence[str], frozen: bool) -> nn.Module:
+def _set(network: nn.Module, names: Collection[str], frozen: bool) -> nn.Module:
     if not names:
         return network  # nothing to freeze: any network will do
-    inner = network if isinstance(network, Freezable) else getattr(network, "module", network)
-    if not isinstance(inner, Freezable):
-        raise TypeError(f"only a Freezable network can be frozen by name, got {type(network).__name__}.")
     names = (names,) if isinstance(names, str) else tuple(names)
+    inner = _freezable(network, names)
     components = dict(inner.named_children())
-    unknown = [name for name in names if name not in components]
-    if unknown:
-        raise ValueError(f"{type(inner).__name__} has no component {unknown}; it has {sorted(components)}.")
     for name in names:
         components[name].requires_grad_(not frozen)
     kept = tuple(name for name in inner.frozen if name.split(".")[0] not in names)
     inner.frozen = (*kept, *names) if frozen else kept
     inner.train(inner.training)
     return network
+
+
+def _freezable(network: nn.Module, names: Collection[str]) -> Freezable:
+    """The network inside a wrapper; refuses one that is not ``Freezable`` or lacks a component of that name."""
+    inner = network if isinstance(network, Freezable) else getattr(network, "module", network)
+    if not isinstance(inner, Freezable):
+        raise TypeError(f"only a Freezable network can be frozen by name, got {type(network).__name__}.")
+    components = dict(inner.named_children())
+    unknown = [name for name in names if name not in components]
+    if unknown:
+        raise ValueError(f"{type(inner).__name__} has no component {unknown}; it has {sorted(components)}.")
+    return inner
 
 
 def freeze_fraction(network: nn.Module, fractions: Mapping[str, float]) -> nn.Module:
@@ -95,8 +102,8 @@ def freeze_fraction(network: nn.Module, fractions: Mapping[str, float]) -> nn.Mo
     partly = {name: fraction for name, fraction in fractions.items() if 0 < fraction < 1}
     if not partly:
         return network
-    _set(network, list(partly), frozen=False)  # refuses unknown names, and forgets an earlier fraction
-    inner = network if isinstance(network, Freezable) else network.module
+    inner = _freezable(network, partly)
+    _set(inner, {name.split(".")[0] for name in inner.frozen} & set(partly), frozen=False)  # forget an earlier fraction
     for name, fraction in partly.items():
         path = layer_list(inner, name)
         count = round(fraction * len(inner.get_submodule(path)))

@@ -20,6 +20,7 @@ def gather_views(video: Tensor, view_mask: Tensor) -> tuple[Tensor, Tensor]:
         one blank view and no place, so that the network is run, and its shapes and its gradients (zeros) exist, in
         every process.
     """
+    video = video.as_tensor() if hasattr(video, "as_tensor") else video  # a MetaTensor's affine is none of ours
     places = view_mask.flatten().nonzero().squeeze(1)  # (V,)
     if not len(places):
         return torch.zeros_like(video[:1, 0]), places

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medvlm.networks.blocks.pooling import masked_mean
 from medvlm.networks.blocks.view_set import complete_views, encode_views, gather_views, scatter_views
 from medvlm.networks.decoders.captioner import Generated
 from medvlm.networks.freezing import Freezable
@@ -19,6 +20,7 @@ PARTS = {  # objective: the components that it alone uses; the first says whethe
     "contrastive": ("text_encoder", "text_projection", "video_projection", "loss_parameters"),
     "captioning": ("captioner",),
     "masked_video": ("masked_video",),
+    "distillation": ("distillation",),
 }
 HIDING = ("mask_token", "mask_value")  # what an encoder puts in the place of hidden patches
 
@@ -27,9 +29,9 @@ class CineTextNet(Freezable):
     """Cine encoder, aggregation of the views of a study, and what learns from them.
 
     Components, for freezing, learning rates and loading by name: ``video_encoder``, ``aggregator``, ``text_encoder``,
-    ``video_projection``, ``text_projection``, ``captioner``, ``masked_video``, ``side_inputs``, ``loss_parameters``
-    (``log_scale``, ``bias``). A component that no switched-on objective uses is neither computed nor learnt, but stays
-    in the state dict, so that the checkpoints of all stages fit each other.
+    ``video_projection``, ``text_projection``, ``captioner``, ``masked_video``, ``distillation``, ``side_inputs``,
+    ``loss_parameters`` (``log_scale``, ``bias``). A component that no switched-on objective uses is neither computed
+    nor learnt, but stays in the state dict, so that the checkpoints of all stages fit each other.
 
     Views that are absent or unreadable are never encoded and have no influence on anything. A study without any view
     has the vector that the aggregator has learnt for it; losses and metrics leave it out (``study_valid``). A batch of
@@ -46,8 +48,9 @@ class CineTextNet(Freezable):
         init_temperature: see ``LossParameters``.
         init_bias: -10 by default, which fits batches of thousands; ``balanced_bias`` gives one for a small batch.
         side_inputs: ``SideInputs`` of the aggregator's width, joined to the study and to the captioner's context.
-        objectives: those that are on, of ``"contrastive"``, ``"captioning"`` and ``"masked_video"``; all that can be
-            computed by default.
+        distillation: ``FeatureDistillation`` of the aggregator's width; none: no distillation.
+        objectives: those that are on, of ``"contrastive"``, ``"captioning"``, ``"masked_video"`` and
+            ``"distillation"``; by default all that have a component.
         masked_views: on how many views of a study patches are hidden; drawn in training, the first ones otherwise;
             all by default.
 
@@ -70,6 +73,7 @@ class CineTextNet(Freezable):
         init_temperature: float = 10.0,
         init_bias: float | None = None,
         side_inputs: nn.Module | None = None,
+        distillation: nn.Module | None = None,
         objectives: Sequence[str] | None = None,
         masked_views: int | None = None,
     ) -> None:
@@ -82,7 +86,7 @@ class CineTextNet(Freezable):
         self.text_encoder, self.captioner, self.masked_video = text_encoder, captioner, masked_video
         self.video_projection = ProjectionHead(aggregator.embed_dim, embed_dim)
         self.text_projection = ProjectionHead(text_encoder.embed_dim, embed_dim) if text_encoder else None
-        self.side_inputs = side_inputs
+        self.side_inputs, self.distillation = side_inputs, distillation
         self.loss_parameters = LossParameters(init_temperature, -10.0 if init_bias is None else init_bias)
         built = [name for name, parts in PARTS.items() if getattr(self, parts[0]) is not None]
         self.objectives = tuple(built if objectives is None else self.known(objectives))
@@ -103,7 +107,7 @@ class CineTextNet(Freezable):
     def switch_off(self) -> None:
         """Let what no objective uses not learn."""
         off = [part for name, parts in PARTS.items() if name not in self.objectives for part in parts]
-        if not {"contrastive", "captioning"} & set(self.objectives):
+        if not set(self.objectives) - {"masked_video"}:
             off += ["aggregator", "side_inputs"]
         for name in off:
             if getattr(self, name) is not None:
@@ -166,9 +170,7 @@ class CineTextNet(Freezable):
         if self.side_inputs is not None:
             return self.side_inputs(vectors, side or {}, known)
         if side:
-            raise ValueError(
-                f"the network was built without side_inputs, got {sorted(side)}; build it with SideInputs."
-            )
+            raise ValueError(f"the network has no side_inputs, got {sorted(side)}; build it with SideInputs.")
         return vectors
 
     def forward(
@@ -199,7 +201,8 @@ class CineTextNet(Freezable):
         Returns:
             Only what was asked for. ``contrastive``: ``video_embedding`` and ``text_embedding`` ``(B, E)`` of length 1,
             ``log_scale``, ``bias``; ``captioning``: ``caption_logits`` ``(B, L - 1, V)``, which predict tokens 1 to
-            L - 1; ``masked_video``: ``mvm_pred`` and ``mvm_target`` ``(M, P)`` of the hidden patches, ``mvm_mask``
+            L - 1; ``distillation``: ``distilled`` and, of an EMA teacher, ``teacher`` ``(B, D_teacher)``;
+            ``masked_video``: ``mvm_pred`` and ``mvm_target`` ``(M, P)`` of the hidden patches, ``mvm_mask``
             ``(B, N, t * h * w)`` bool, which patches these are, in their order.
 
         Raises:
@@ -209,20 +212,36 @@ class CineTextNet(Freezable):
         view_mask, angles = complete_views(video, view_mask, angles)
         result: dict[str, Tensor] = {}
         captioning = "captioning" in objectives and input_ids is not None
-        if "contrastive" in objectives or captioning:
+        studying = {"contrastive", "distillation"} & set(objectives)
+        if studying or captioning:
             features = self.encode(video, view_mask, angles)
+        if studying:
+            study = self.study(features, side, side_known)  # (B, D)
         if "contrastive" in objectives:
-            result["video_embedding"] = self.video_projection(self.study(features, side, side_known))
+            result["video_embedding"] = self.video_projection(study)
             if input_ids is not None:
                 result["text_embedding"] = self.embed_text(input_ids, attention_mask)
-            result |= {"log_scale": self.loss_parameters.log_scale, "bias": self.loss_parameters.bias}
+            # Copies: DistributedDataParallel takes a bare parameter among the outputs for an unused one, and fails.
+            result |= {"log_scale": self.loss_parameters.log_scale.clone(), "bias": self.loss_parameters.bias.clone()}
         if captioning:
             context, real = self.context(features, side, side_known)
             shown = None if attention_mask is None else attention_mask[:, :-1]
             result["caption_logits"] = self.captioner(input_ids[:, :-1], shown, context, real)
+        if "distillation" in objectives:
+            result["distilled"] = self.distillation(study)
+            if self.distillation.teacher is not None:
+                result["teacher"] = self.taught(video, view_mask)
         if "masked_video" in objectives:
             result |= self.predict_masked(video, view_mask, masked_tokens)
         return result
+
+    @torch.no_grad()
+    def taught(self, video: Tensor, view_mask: Tensor) -> Tensor:
+        """Mean features ``(B, D_teacher)`` of the EMA teacher over the views that exist."""
+        teacher = self.distillation.teacher
+        if self.training:
+            teacher.follow(self.video_encoder)
+        return masked_mean(encode_views(teacher, video, view_mask)["pooled"], view_mask)[0]
 
     def embed_study(
         self,
