@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medvlm.networks.blocks.depthwise_pool import depthwise_pool
 from medvlm.networks.blocks.relative_positions import Grid, key_axes, relative_scores
 
 EPSILON = 1e-6  # of every LayerNorm
@@ -78,16 +79,13 @@ class HeadPool(nn.Module):
         Returns:
             ``(B, heads, 1 + t' * h' * w', width)`` and the grid ``(t', h', w')``.
         """
-        batch, _, channels = tokens.shape
         width = self.pool.in_channels
-        heads = channels // width
-        maps = tokens[:, 1:].reshape(batch, *grid, channels).permute(0, 4, 1, 2, 3)  # (B, C, t, h, w)
+        heads = tokens.shape[2] // width
+        first, maps = tokens.split((1, tokens.shape[1] - 1), dim=1)
         weight = self.pool.weight.repeat(heads, 1, 1, 1, 1)
-        maps = functional.conv3d(maps, weight, None, self.pool.stride, self.pool.padding, groups=channels)
-        grid = tuple(maps.shape[2:])
-        pooled = torch.cat((tokens[:, :1], maps.flatten(2).transpose(1, 2)), dim=1)  # (B, 1 + L, C)
-        pooled = pooled.reshape(batch, -1, heads, width).transpose(1, 2)  # (B, heads, 1 + L, width)
-        return self.norm_act(pooled), grid
+        maps = depthwise_pool(maps.unflatten(1, grid), weight, self.pool.stride)  # (B, t', h', w', C)
+        pooled = torch.cat((first, maps.flatten(1, 3)), dim=1).unflatten(2, (heads, width))  # (B, 1 + L, heads, width)
+        return self.norm_act(pooled).transpose(1, 2), tuple(maps.shape[1:4])
 
 
 class PooledAttention(nn.Module):
@@ -142,10 +140,8 @@ class PooledAttention(nn.Module):
             for table in (self.rel_pos_h, self.rel_pos_w, self.rel_pos_t):
                 nn.init.trunc_normal_(table, std=0.02)
 
-    def heads(self, tokens: Tensor, part: int, pool: HeadPool | None, grid: Grid) -> tuple[Tensor, Grid]:
-        """Project to queries (0), keys (1) or values (2), and pool: ``(B, heads, 1 + L', head_dim)`` and its grid."""
-        rows = slice(part * self.dim, (part + 1) * self.dim)
-        tokens = functional.linear(tokens, self.qkv.weight[rows], self.qkv.bias[rows])  # (B, 1 + L, dim)
+    def heads(self, tokens: Tensor, pool: HeadPool | None, grid: Grid) -> tuple[Tensor, Grid]:
+        """Pool ``(B, 1 + L, dim)`` and split it into heads: ``(B, heads, 1 + L', head_dim)`` and its grid."""
         if pool is not None:
             return pool(tokens, grid)
         return tokens.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2), grid
@@ -160,14 +156,19 @@ class PooledAttention(nn.Module):
         Returns:
             ``(B, 1 + L', dim)`` and the grid of the pooled queries.
         """
-        query, query_grid = self.heads(tokens, 0, self.pool_q, grid)
-        key, key_grid = self.heads(tokens, 1, self.pool_k, grid)
-        value, _ = self.heads(tokens, 2, self.pool_v, grid)
+        # three products, so that each result is contiguous
+        parts = zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        query, key, value = (functional.linear(tokens, weight, bias) for weight, bias in parts)  # (B, 1 + L, dim)
+        query, query_grid = self.heads(query, self.pool_q, grid)
+        key, key_grid = self.heads(key, self.pool_k, grid)
+        value, _ = self.heads(value, self.pool_v, grid)
         attended = self.attend(query, key, value, query_grid, key_grid)
         if self.residual_pool and self.residual_class_token:
             attended = attended + query
         elif self.residual_pool:
-            attended = torch.cat((attended[:, :, :1], attended[:, :, 1:] + query[:, :, 1:]), dim=2)
+            joins = torch.ones(query.shape[2], 1, dtype=query.dtype, device=query.device)
+            joins[0] = 0.0  # the class token
+            attended = torch.addcmul(attended, query, joins)
         return self.project(attended.transpose(1, 2).flatten(2)), query_grid
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, grid: Grid, key_grid: Grid) -> Tensor:
@@ -176,13 +177,13 @@ class PooledAttention(nn.Module):
         if not self.relative_positions:
             return functional.scaled_dot_product_attention(query, key, value, scale=scale)
         tables = (self.rel_pos_t, self.rel_pos_h, self.rel_pos_w)
-        scores = relative_scores(query[:, :, 1:], grid, key_grid, tables) / scale
         extra = sum(key_grid)
-        extra += -(self.head_dim + extra) % 8
-        query = torch.cat((query, functional.pad(scores, (0, extra - sum(key_grid), 1, 0))), dim=-1)
-        axes = functional.pad(key_axes(key_grid, key), (0, extra - sum(key_grid), 1, 0))
+        spare = -(self.head_dim + extra) % 8  # fused kernels want multiples of 8
+        scores = relative_scores(query.split((1, query.shape[2] - 1), dim=2)[1], grid, key_grid, tables) / scale
+        query = torch.cat((query, functional.pad(scores, (0, spare, 1, 0))), dim=-1)
+        axes = functional.pad(key_axes(key_grid, key), (0, spare, 1, 0))
         key = torch.cat((key, axes.expand(*key.shape[:2], -1, -1)), dim=-1)
-        value = functional.pad(value, (0, extra))
+        value = functional.pad(value, (0, extra + spare))
         return functional.scaled_dot_product_attention(query, key, value, scale=scale)[..., : self.head_dim]
 
 
@@ -257,9 +258,16 @@ class PooledBlock(nn.Module):
         if not self.stride:
             return tokens
         kernel = tuple(s + 1 if s > 1 else s for s in self.stride)
-        maps = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)  # (B, C, t, h, w)
-        maps = functional.max_pool3d(maps, kernel, self.stride, tuple(k // 2 for k in kernel))
-        return torch.cat((tokens[:, :1], maps.flatten(2).transpose(1, 2)), dim=1)
+        first, maps = tokens.split((1, tokens.shape[1] - 1), dim=1)
+        padding = tuple(k // 2 for k in kernel)
+        if self.stride[0] == 1:  # frame by frame, for which torch reads channels last
+            maps = maps.reshape(-1, *grid[1:], maps.shape[2]).permute(0, 3, 1, 2)  # (B * t, C, h, w)
+            maps = functional.max_pool2d(maps, kernel[1:], self.stride[1:], padding[1:])
+            maps = maps.permute(0, 2, 3, 1).reshape(len(tokens), -1, maps.shape[1])
+        else:
+            maps = maps.transpose(1, 2).unflatten(2, grid)  # (B, C, t, h, w)
+            maps = functional.max_pool3d(maps, kernel, self.stride, padding).flatten(2).transpose(1, 2)
+        return torch.cat((first, maps), dim=1)
 
     def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
         """Transform ``(B, 1 + L, input_channels)`` on ``grid`` to ``(B, 1 + L', output_channels)`` on the new grid."""

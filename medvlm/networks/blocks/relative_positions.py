@@ -77,13 +77,13 @@ def relative_scores(query: Tensor, grid: Grid, key_grid: Grid, tables: tuple[Ten
         ``(B, heads, t * h * w, t_k + h_k + w_k)``.
     """
     batch, heads, _, width = query.shape
-    query = query.reshape(batch * heads, *grid, width)  # (b, t, h, w, D)
+    (t, h, w), query = grid, query.reshape(batch * heads, *grid, width)  # (b, t, h, w, D)
     along_t, along_h, along_w = (
-        relative_rows(table, *sizes).to(query.dtype) for table, *sizes in zip(tables, grid, key_grid, strict=True)
+        relative_rows(table, *sizes).to(query.dtype).transpose(1, 2)  # (size, D, size of keys)
+        for table, *sizes in zip(tables, grid, key_grid, strict=True)
     )
-    scores = [
-        torch.einsum("bthwc,tkc->bthwk", query, along_t),
-        torch.einsum("bthwc,hkc->bthwk", query, along_h),
-        torch.einsum("bthwc,wkc->bthwk", query, along_w),
-    ]
-    return torch.cat(scores, dim=-1).reshape(batch, heads, -1, sum(key_grid))
+    # each a product of matrices that lie in the queries' memory as they are
+    of_t = (query.flatten(2, 3) @ along_t).unflatten(2, (h, w))
+    of_h = query @ along_h
+    of_w = (query.flatten(1, 2).transpose(1, 2) @ along_w).transpose(1, 2).unflatten(1, (t, h))
+    return torch.cat((of_t, of_h, of_w), dim=-1).reshape(batch, heads, t * h * w, sum(key_grid))
