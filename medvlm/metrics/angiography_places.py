@@ -126,7 +126,7 @@ def find_places(sentence: str) -> list[Mention]:
         if after is not None and after not in used and not out[after].everything:
             gap = sentence[end : out[after].start]
             if _BEFORE.match(gap) or _OF.match(gap):
-                out[after] = _joined(out[after], portions, start)
+                out[after] = in_portions(out[after], portions, start)
                 used.add(after)
                 continue
         out.append(Mention(start, end, (), portions))
@@ -144,8 +144,10 @@ def portion_of(place: str, portions: tuple[str, ...]) -> tuple[str, ...]:
     return (place,)
 
 
-def _joined(mention: Mention, portions: tuple[str, ...], start: int) -> Mention:
+def in_portions(mention: Mention, portions: tuple[str, ...], start: int | None = None) -> Mention:
+    """The same mention, its vessels narrowed to portions; it may begin earlier, where these stand."""
     places = [found for place in mention.places for found in portion_of(place, portions)]
+    start = mention.start if start is None else start
     return Mention(start, mention.end, tuple(dict.fromkeys(places)), portions)
 
 
