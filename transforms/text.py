@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 
 HEADING = re.compile(r"(?:^|(?<=[\n.,;]))[ \t]*([A-Z][A-Z /&()'-]{2,48}?)[ \t]*:", re.MULTILINE)
 PLACEHOLDER = re.compile(r"\[\*\*.*?\*\*\]|_{3,}|X{3,}")
-EDGES = re.compile(r"[^\w%<>=+]+", re.UNICODE)
+EDGES = re.compile(r"(?!(?<=\d)[.,](?=\d))[^\w%<>=+]+")  # a decimal point stays
 
 
 def clean_report(text: object) -> str:
@@ -64,7 +64,7 @@ def normalise_text(text: object) -> str:
     """Bring a text into the form in which two reports are compared: lower case, words and numbers, single spaces."""
     out = clean_report(text).casefold()
     out = re.sub(r"(?<=\d)\s+(?=%)", "", out)
-    return EDGES.sub(" ", re.sub(r"(?<=\d)[.,](?=\d)", "\u00b7", out)).replace("\u00b7", ".").strip()
+    return EDGES.sub(" ", out).strip()
 
 
 def stable_key(text: str) -> int:

@@ -7,6 +7,7 @@ counted, never scored 0.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Hashable, Sequence
 
@@ -16,11 +17,19 @@ from medvlm.metrics.intervals import Statistic, bootstrap_interval, weighted_mea
 from medvlm.metrics.tied_ranks import CosineSimilarity, Similarity, random_ranks, scores, tied_ranks
 
 KS = (1, 5, 10)
+_PLACEHOLDER = re.compile(r"\[\*\*.*?\*\*\]|_{3,}|X{3,}")
+_EDGES = re.compile(r"(?!(?<=\d)[.,](?=\d))[^\w%<>=+]+")
 
 
 def text_key(text: str | None) -> str:
-    """What makes two reports the same: Unicode form, case and white space apart; empty for no report."""
-    return " ".join(unicodedata.normalize("NFKC", text or "").casefold().split())
+    """What makes two reports the same: their words and numbers in lower case, as ``transforms.text`` compares them.
+
+    Punctuation, white space, Unicode forms and masked names do not count; an absent report has the empty key.
+    """
+    out = _PLACEHOLDER.sub(" ", unicodedata.normalize("NFKC", text or ""))
+    out = "".join(character if character.isprintable() else " " for character in out).casefold()
+    out = re.sub(r"(?<=\d)\s+(?=%)", "", out)
+    return " ".join(_EDGES.sub(" ", out).split())
 
 
 def unique_texts(texts: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:

@@ -219,9 +219,24 @@ def test_best_matches_equal_a_full_sort():
 
 
 def test_reports_that_differ_in_case_and_spaces_are_the_same():
-    assert text_key("  Normal\n LAD.") == text_key("normal lad.") and text_key(None) == ""
+    assert text_key("  Normal\n LAD.") == text_key("normal lad") and text_key(None) == ""
+    assert text_key("LAD: 70 % (mid), 0.5 mm") == "lad 70% mid 0.5 mm"
     first, group = unique_texts(["A b", "", "a  B", None, "c"])
     assert (first.tolist(), group.tolist()) == ([0, 4], [0, -1, 0, -1, 1])
+
+
+def test_the_key_of_a_text_is_that_of_the_transforms():
+    from transforms.text import normalise_text
+
+    for text in (
+        "  The LAD  has a 70 % stenosis , [**name**] ___ XXXX.",
+        "Mid-LAD: 30-40%; \u201cpatent\u201d \ufb01ne",
+        "1.5 mm, 1,000 mL. <50%..  a_b",
+        "No disease.\n\nIMPRESSION:\tnormal (R > L)",
+        "",
+        None,
+    ):
+        assert text_key(text) == normalise_text(text)
 
 
 @pytest.mark.parametrize(
