@@ -14,8 +14,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from medvlm.data.case_checks import check_case
-from medvlm.data.cine_checks import check_study, check_study_sets, is_study_list, target_rows, video_rows
-from medvlm.data.cine_preparation import video_file
+from medvlm.data.cine_checks import check_study
+from medvlm.data.cine_collections import check_study_sets, is_study_list, target_table, video_rows
+from medvlm.data.cine_patients import video_file
 from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
 from medvlm.data.duplicates import equal_files, near_duplicates, picture_hashes
 from medvlm.data.problems import SEVERITIES, Problem, render_problems, render_table
@@ -95,7 +96,7 @@ def _check(case: dict) -> list[Problem]:
 
 
 def _study_tables(sections: dict[str, list[dict]]) -> str:
-    videos, targets = video_rows(sections), target_rows(sections)
+    videos, targets = video_rows(sections), target_table(sections)
     tables = [render_table(rows, list(rows[0])) for rows in (videos, targets) if rows]
     return "\n\n".join(tables) + "\n\n"
 

@@ -16,9 +16,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvlm.data.datalists import load_datalist
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["check_tokenizer", "ensure_tokenizer", "fingerprint", "load_tokenizer", "train_wordpiece"]
 
@@ -28,6 +31,14 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PREFIX = "##"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _ORIGIN = "training.json"
+_CONFIG = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 _PROBE = "The proximal LAD has a 70% stenosis; no calcification, TIMI-3 flow.\nCafé."
 
 logger = logging.getLogger(__name__)
@@ -49,7 +60,6 @@ def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int 
         ValueError: no text is left, or ``vocab_size`` does not hold the special tokens and the characters.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
 
     texts = sorted(text for text in reports if text and text.strip())
     if not texts:
@@ -85,23 +95,18 @@ def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int 
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(t, vocabulary[t]) for t in ("[CLS]", "[SEP]")],
     )
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=final,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    )
-    return _save(wrapped, Path(folder), _origin(texts, vocab_size, min_frequency))
+    final.add_special_tokens(list(SPECIAL_TOKENS))
+    return _save(final, Path(folder), _origin(texts, vocab_size, min_frequency))
 
 
-def _save(tokenizer: Any, folder: Path, origin: dict) -> Path:
+def _save(tokenizer: Tokenizer, folder: Path, origin: dict) -> Path:
     """Write a folder whole or not at all, also when several processes do it at once."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        tokenizer.save_pretrained(str(partial))
+        partial.mkdir()
+        tokenizer.save(str(partial / "tokenizer.json"))
+        (partial / "tokenizer_config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n", encoding="utf-8")
         (partial / _ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
         if folder.is_dir():
             shutil.rmtree(folder)
@@ -176,8 +181,6 @@ def load_tokenizer(path: str | Path) -> Any:
         FileNotFoundError: there is no such folder, or it holds no tokenizer.
         ValueError: the folder's files cannot be read as a tokenizer.
     """
-    from transformers import AutoTokenizer
-
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -192,10 +195,24 @@ def load_tokenizer(path: str | Path) -> Any:
             "tokenizer's own folder."
         )
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return _loader(folder).from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # transformers raises whatever the damaged file makes it raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be read ({first_line}); copy or train it again.") from error
+
+
+def _loader(folder: Path) -> Any:
+    """The plain class where the folder is content with it: asking for the right one costs the import of torch."""
+    config = folder / "tokenizer_config.json"
+    if (folder / "tokenizer.json").is_file() and config.is_file():
+        name = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_class")
+        if name in ("PreTrainedTokenizerFast", "TokenizersBackend"):
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def fingerprint(tokenizer: Any) -> int:

@@ -105,3 +105,107 @@ class Maker:
 def make(tmp_path) -> Maker:
     """Writes into ``tmp_path/data``."""
     return Maker(tmp_path / "data")
+
+
+class CineMaker:
+    """Writes angiography videos and manifests under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.rng = np.random.default_rng(5)
+
+    def dicom(self, name: str, frames=4, size=(40, 48), bits=8, compressed=False, **tags) -> Path:
+        """A small multi-frame XA file; ``tags`` replace or (``None``) remove what is usual."""
+        import pydicom
+        from pydicom.dataset import FileDataset, FileMetaDataset
+        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.12.1"
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        path = self.root / name
+        dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+        usual = {
+            "SOPClassUID": meta.MediaStorageSOPClassUID,
+            "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+            "Modality": "XA",
+            "PatientID": "P1",
+            "StudyInstanceUID": "1.2.3",
+            "Rows": size[0],
+            "Columns": size[1],
+            "NumberOfFrames": frames,
+            "SamplesPerPixel": 1,
+            "PhotometricInterpretation": "MONOCHROME2",
+            "BitsAllocated": 8 if bits == 8 else 16,
+            "BitsStored": bits,
+            "HighBit": bits - 1,
+            "PixelRepresentation": 0,
+            "FrameTime": 66.6,
+            "PositionerPrimaryAngle": -30.0,
+            "PositionerSecondaryAngle": 15.0,
+        }
+        for key, value in (usual | tags).items():
+            if value is not None:
+                setattr(dataset, key, value)
+        shape = (frames, *size, *((3,) if dataset.SamplesPerPixel == 3 else ()))
+        pixels = self.rng.integers(1, 2**bits, shape, dtype=np.uint8 if bits == 8 else np.uint16)
+        if tags.get("pixels", True) is not None:
+            dataset.PixelData = pixels.tobytes()
+            dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+        if hasattr(dataset, "pixels"):
+            del dataset.pixels
+        if compressed:
+            dataset.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    def study(self, number: int, views=2, **tags) -> list[Path]:
+        """The videos of one study of one patient."""
+        uids = {"StudyInstanceUID": f"1.2.{number}", "PatientID": f"P{number}"}
+        return [self.dicom(f"s{number}/v{view}.dcm", **(uids | tags)) for view in range(views)]
+
+    def frames(self, folder: str, count=3, size=(48, 40), stem="f") -> Path:
+        """A folder of grey PNG frames."""
+        path = self.root / folder
+        path.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = self.rng.integers(0, 256, size[::-1], dtype=np.uint8)
+            Image.fromarray(pixels).save(path / f"{stem}_{number:05d}.png")
+        return path
+
+    def manifest(self, rows: list[dict], separator=",", name="manifest.csv", encoding="utf-8") -> Path:
+        """One line a row, quoted where needed."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        with path.open("w", newline="", encoding=encoding) as stream:
+            writer = csv.DictWriter(stream, columns, delimiter=separator, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    def rows(self, studies=6, views=2, splits=(), **more) -> list[dict]:
+        """Write studies and give the rows of their manifest; ``more`` are functions of the study's number."""
+        rows = []
+        for number in range(studies):
+            extra = {"Split": splits[number]} if splits else {}
+            extra |= {key: value(number) for key, value in more.items()}
+            for file in self.study(number, views):
+                rows.append(
+                    {
+                        "FileName": file.relative_to(self.root).as_posix(),
+                        "StudyInstanceUID": f"1.2.{number}",
+                        "PatientID": f"P{number}",
+                        "Report": f"Study {number}: mild disease, no calcification.",
+                        **extra,
+                    }
+                )
+        return rows
+
+
+@pytest.fixture
+def cines(tmp_path) -> CineMaker:
+    """Writes into ``tmp_path/cines``."""
+    return CineMaker(tmp_path / "cines")

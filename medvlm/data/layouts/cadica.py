@@ -173,8 +173,8 @@ def _targets(boxes: list[dict], stated: int | None, artery: str | None) -> dict[
         if worst is not None:
             targets |= {
                 "max_stenosis": worst,
-                "stenosis": worst >= OBSTRUCTIVE_PERCENT,
-                "severe_stenosis": worst > SEVERE_PERCENT,
+                "stenosis": worst > SEVERE_PERCENT,
+                "obstructive_stenosis": worst >= OBSTRUCTIVE_PERCENT,
                 "occlusion": worst == 100,
             }
     if artery:
@@ -185,7 +185,7 @@ def _targets(boxes: list[dict], stated: int | None, artery: str | None) -> dict[
 def _study_targets(views: list[dict[str, float]]) -> dict[str, float]:
     """The worst of the videos; known only when a finding decides, or every selected video is labelled."""
     merged: dict[str, float] = {}
-    for name in ("lesion", "max_stenosis", "stenosis", "severe_stenosis", "occlusion"):
+    for name in ("lesion", "max_stenosis", "stenosis", "obstructive_stenosis", "occlusion"):
         known = [v[name] for v in views if name in v]
         decides = known and name != "max_stenosis" and max(known) == 1
         if known and (decides or len(known) == len(views)):

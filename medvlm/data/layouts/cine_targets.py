@@ -16,7 +16,7 @@ _WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
 _DERIVED_BINARY = {"_calcif_binary": "calcification", "_cto": "occlusion", "_thrombus": "thrombus"}
 _DOMINANCE = {word: float(i) for i, word in enumerate(DOMINANCE)} | {"co-dominant": 2.0, "balanced": 2.0}
 _DOMINANCE |= {f"{w} {tail}": v for w, v in list(_DOMINANCE.items()) for tail in ("dominance", "dominant")}
-_ANSWERS = ("stenosis", "severe_stenosis", "calcification", "occlusion", "thrombus", "calcif_binary", "cto")
+_ANSWERS = ("stenosis", "obstructive_stenosis", "calcification", "occlusion", "thrombus", "calcif_binary", "cto")
 
 
 def number(cell: str) -> float | None:
@@ -69,7 +69,10 @@ def target_value(column: str, cell: str) -> float | None:
 
 
 def derive_targets(targets: Mapping[str, float], columns: Iterable[str]) -> dict[str, float]:
-    """Add what follows from the segments: ``max_stenosis``, ``stenosis``, ``severe_stenosis`` and the like.
+    """Add what follows from the segments, where the table does not say it itself.
+
+    ``max_stenosis``; ``stenosis`` (over 70%, severe); ``obstructive_stenosis`` (50% and more); ``calcification``,
+    ``occlusion`` and ``thrombus`` (in any segment).
 
     A finding in one segment decides. Its absence is only claimed when every column of its kind is known: a segment
     that nobody looked at is not a healthy one.
@@ -83,13 +86,13 @@ def derive_targets(targets: Mapping[str, float], columns: Iterable[str]) -> dict
     """
     columns = list(columns)
     result = dict(targets)
-    percents = [c for c in columns if c.endswith(PERCENT) and c not in (*_ANSWERS, f"max{PERCENT}")]
+    percents = [c for c in columns if c.endswith(PERCENT) and c not in _ANSWERS and not c.endswith(f"max{PERCENT}")]
     known = [targets[c] for c in percents if c in targets]
     whole = bool(percents) and len(known) == len(percents)
     if whole or 100.0 in known:
         result.setdefault("max_stenosis", max(known))
     worst = result.get("max_stenosis", max(known, default=0.0))
-    for name, found in (("stenosis", worst >= OBSTRUCTIVE_PERCENT), ("severe_stenosis", worst > SEVERE_PERCENT)):
+    for name, found in (("stenosis", worst > SEVERE_PERCENT), ("obstructive_stenosis", worst >= OBSTRUCTIVE_PERCENT)):
         if found or "max_stenosis" in result:
             result.setdefault(name, float(found))
     for ending, name in _DERIVED_BINARY.items():
