@@ -17,6 +17,7 @@ from medvlm.metrics.intervals import Statistic, bootstrap_interval, weighted_mea
 from medvlm.metrics.tied_ranks import CosineSimilarity, Similarity, random_ranks, scores, tied_ranks
 
 KS = (1, 5, 10)
+_PLACES = (1 << 32) - 1
 _PLACEHOLDER = re.compile(r"\[\*\*.*?\*\*\]|_{3,}|X{3,}")
 _EDGES = re.compile(r"(?!(?<=\d)[.,](?=\d))[^\w%<>=+]+")
 
@@ -206,17 +207,16 @@ def top_matches(
     similarity = CosineSimilarity(queries, candidates)
     n_queries, n_candidates = similarity.shape
     k = min(k, n_candidates)
-    index, best = np.zeros((n_queries, k), dtype=np.int64), np.full((n_queries, k), -np.inf)
+    index, best = np.zeros((n_queries, k), dtype=np.int64), np.zeros((n_queries, k))
     for first in range(0, n_queries, query_block):
         rows = slice(first, min(first + query_block, n_queries))
-        held_index = np.zeros((rows.stop - first, 0), dtype=np.int64)
-        held = np.zeros((rows.stop - first, 0))
+        held = np.zeros((rows.stop - first, 0), dtype=np.int64)  # steps of the cosine above, place in the lower 32 bits
         for begin in range(0, n_candidates, candidate_block):
             end = min(begin + candidate_block, n_candidates)
-            held = np.concatenate([held, similarity.block(rows, slice(begin, end))], axis=1)
-            numbers = np.broadcast_to(np.arange(begin, end), (len(held), end - begin))
-            held_index = np.concatenate([held_index, numbers], axis=1)
-            order = np.lexsort((held_index, -held), axis=1)[:, :k]
-            held, held_index = np.take_along_axis(held, order, 1), np.take_along_axis(held_index, order, 1)
-        index[rows], best[rows] = held_index, held
+            block = similarity.block(rows, slice(begin, end)).astype(np.int64)
+            held = np.concatenate([held, (block << 32) + (_PLACES - np.arange(begin, end))], axis=1)
+            if held.shape[1] > k:
+                held = np.partition(held, held.shape[1] - k, axis=1)[:, -k:]
+        held = np.sort(held, axis=1)[:, ::-1]
+        index[rows], best[rows] = _PLACES - (held & _PLACES), held >> 32
     return index, similarity.cosines(best)
