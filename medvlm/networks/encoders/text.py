@@ -15,6 +15,7 @@ from medvlm.spelling import did_you_mean
 logger = logging.getLogger(__name__)
 
 POOLINGS = ("cls", "mean", "model")
+TEXT_TOWERS = {"siglip": "SiglipTextModel", "siglip2": "Siglip2TextModel", "clip": "CLIPTextModel"}
 SMALL_BERT = {
     "hidden_size": 256,
     "num_hidden_layers": 4,
@@ -138,20 +139,29 @@ class TextEncoder(TokenizerBound):
 
 
 def pretrained_text_model(path: str | Path, config: dict[str, Any] | None) -> nn.Module:
-    """Load a text model, or the text tower of a model of pictures and texts; see ``TextEncoder``."""
-    from transformers import AutoConfig, AutoModel
+    """Load a text model, or the text tower alone of a model of pictures and texts; see ``TextEncoder``."""
+    import transformers
 
     try:
-        settings = AutoConfig.from_pretrained(path, local_files_only=True)
-        check_settings(config or {}, settings)
-        model = AutoModel.from_pretrained(path, local_files_only=True, **(config or {}))
+        settings = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise missing_model(path, error) from error
+    family = settings.model_type.removesuffix("_text_model")
+    check_settings(config or {}, settings.get_text_config())
+    kind = getattr(transformers, TEXT_TOWERS.get(family, "AutoModel"))
+    try:
+        return kind.from_pretrained(path, local_files_only=True, **(config or {}))
     except OSError as error:
-        raise FileNotFoundError(
-            f"there is no text model at {str(path)!r} on this machine, and nothing is downloaded. Give the folder of "
-            "a model (config.json, model.safetensors), put the model in the cache of transformers while online "
-            f"(hf download {path}), or leave path empty for a small BERT. transformers says: {str(error)[:200]}"
-        ) from error
-    return getattr(model, "text_model", model)
+        raise missing_model(path, error) from error
+
+
+def missing_model(path: str | Path, error: Exception) -> FileNotFoundError:
+    """What to say when there is no model where one should be."""
+    return FileNotFoundError(
+        f"there is no text model at {str(path)!r} on this machine, and nothing is downloaded. Give the folder of a "
+        "model (config.json, model.safetensors), put the model in the cache of transformers while online "
+        f"(hf download NAME), or leave path empty for a small BERT. transformers says: {str(error)[:200]}"
+    )
 
 
 def small_bert(config: dict[str, Any] | None, vocab_size: int, pooler: bool) -> nn.Module:

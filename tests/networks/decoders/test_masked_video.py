@@ -148,12 +148,12 @@ def test_decoder_is_right_whatever_the_order_of_hidden_and_visible():
 
 def test_it_learns_to_continue_a_pattern():
     encoder, modelling = plain(ratio=0.5)
-    optimizer = torch.optim.AdamW([*encoder.parameters(), *modelling.parameters()], lr=1e-2)
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *modelling.parameters()], lr=2e-3)
     generator = torch.Generator().manual_seed(0)
     x = torch.arange(16) / 2.5
     losses = []
-    for _ in range(60):
-        phase = torch.rand(4, 1, 1, 1, 1, generator=generator) * 6.28
+    for _ in range(250):
+        phase = torch.rand(8, 1, 1, 1, 1, generator=generator) * 6.28
         video = torch.sin(x.reshape(1, 1, 1, 1, 16) + phase).expand(-1, -1, 4, 16, -1)
         found = modelling(encoder, video, generator=generator)
         loss = (found["mvm_pred"] - found["mvm_target"]).square().mean()
@@ -161,7 +161,7 @@ def test_it_learns_to_continue_a_pattern():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-10:]) / 10 < 0.5 * losses[0]
+    assert sum(losses[-10:]) / 10 < 0.2 * losses[0]
 
 
 class TestTeacher:
