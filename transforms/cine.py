@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 PLAUSIBLE_FPS = (0.2, 1000.0)
 ASSUMED_FPS = 15.0
+AT_ONCE = 16  # frames of full size that are held at a time
 SHORT_POLICIES = ("loop", "hold")
 
 
@@ -74,15 +75,15 @@ class Cine(ABC):
     info: CineInfo
 
     @abstractmethod
-    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> list[np.ndarray]:
-        """Decode frames.
+    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
+        """Decode frames one after the other.
 
         Args:
             indices: distinct frame numbers from 0, ascending.
             at_least: rows and columns that a frame may be reduced to, where the codec can do so cheaply; None: full.
 
-        Returns:
-            One float32 or uint8 ``(rows, columns)`` a frame; the white of the display is 1.0 or 255, black 0.
+        Yields:
+            A float32 or uint8 ``(rows, columns)`` a frame; the white of the display is 1.0 or 255, black 0.
         """
 
     def read(self, indices: Sequence[int] | None = None, size: tuple[int, int] | None = None) -> torch.Tensor:
@@ -105,20 +106,30 @@ class Cine(ABC):
             raise IndexError(
                 f"{self.info.path}: frames must lie in 0..{self.info.frames - 1}, got {distinct[0]}..{distinct[-1]}."
             )
-        at_least = None if size is None else (2 * size[0], 2 * size[1])
-        frames = self.decode(distinct, at_least)
-        shapes = sorted({frame.shape for frame in frames})
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{self.info.path}: all frames of a cine must have one size, got {shapes} (rows, columns); "
-                "keep one series a folder, or export the frames again."
-            )
-        stack = torch.from_numpy(np.stack(frames))  # T H W
-        stack = stack.float().div_(255.0) if stack.dtype == torch.uint8 else stack.float()
-        if size is not None:
-            stack = fit_frames(stack, size)
+        pieces: list[torch.Tensor] = []
+        waiting: list[np.ndarray] = []
+        for frame in self.decode(distinct, None if size is None else (2 * size[0], 2 * size[1])):
+            if waiting and frame.shape != waiting[0].shape:
+                raise ValueError(
+                    f"{self.info.path}: all frames of a cine must have one size, got {waiting[0].shape} and "
+                    f"{frame.shape} (rows, columns); keep one series a folder, or export the frames again."
+                )
+            waiting.append(frame)
+            if len(waiting) == AT_ONCE:
+                pieces.append(_stack(waiting, size))
+                waiting = []
+        if waiting:
+            pieces.append(_stack(waiting, size))
+        stack = torch.cat(pieces) if pieces else torch.zeros(0, *(size or (self.info.height, self.info.width)))
         order = {frame: place for place, frame in enumerate(distinct)}
         return stack if indices == distinct else stack[[order[i] for i in indices]]
+
+
+def _stack(frames: list[np.ndarray], size: tuple[int, int] | None) -> torch.Tensor:
+    """Stack decoded frames into float32 ``(T, rows, columns)`` in 0..1, of the size that is wanted."""
+    stack = torch.from_numpy(np.stack(frames))
+    stack = stack.float().div_(255.0) if stack.dtype == torch.uint8 else stack.float()
+    return stack if size is None else fit_frames(stack, size)
 
 
 def fit_frames(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

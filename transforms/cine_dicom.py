@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -122,16 +122,17 @@ class DicomCine(Cine):
             return there
         return declared
 
-    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> list[np.ndarray]:
+    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
         """See ``Cine.decode``; JPEG baseline is reduced while it is decoded."""
         if self._video is not None:
-            return self._video.decode(indices, at_least)
-        out = []
-        with self.frame_map.open(self.path) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            yield from self._video.decode(indices, at_least)
+            return
+        with self.frame_map.open(self.path) as stream:
             for index in indices:
                 try:
-                    out.append(self._show(self.frame_map.read(stream, index), index, at_least))
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        frame = self._show(self.frame_map.read(stream, index), index, at_least)
                 except Exception as error:
                     if str(self.path) in str(error):
                         raise
@@ -139,7 +140,7 @@ class DicomCine(Cine):
                     raise ValueError(
                         f"{self.path}: frame {index} cannot be decoded: {reason}; copy or export the file again."
                     ) from error
-        return out
+                yield frame
 
     def _show(self, data: bytes, index: int, at_least: tuple[int, int] | None) -> np.ndarray:
         """Turn the bytes of a frame into display values, uint8 or float32 0..1."""
@@ -157,7 +158,7 @@ class DicomCine(Cine):
         if str(self.header.PhotometricInterpretation) not in GREY:
             return luminance(self.header, codes)
         table = self._table(index)
-        return codes if table is None else table[codes]
+        return codes if table is None else np.take(table, codes)
 
     def _table(self, index: int) -> np.ndarray | None:
         """Return the display value of every code of a frame; ``None`` where an 8-bit code is the value itself."""
@@ -202,7 +203,7 @@ def read_header(path: Path) -> tuple[FileDataset, FrameMap]:
             frames.content = content
     except InvalidDicomError as error:
         raise ValueError(f"{path}: this is no DICOM file; give the original file, or convert it.") from error
-    except (EOFError, OSError, AttributeError, KeyError, NotImplementedError) as error:
+    except (EOFError, OSError, AttributeError, KeyError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{path}: the header is truncated or damaged ({error}); {remedy}") from error

@@ -87,15 +87,13 @@ def native_frames(stream: BinaryIO, value_length: int, frame_bits: int) -> Frame
     return FrameMap([[(begin + i * length, length)] for i in range(count)], complete=there >= value_length)
 
 
-def encapsulated_frames(
-    stream: BinaryIO, declared: int, extended: tuple[list[int], list[int]] | None = None
-) -> FrameMap:
+def encapsulated_frames(stream: BinaryIO, declared: int, extended: list[int] | None = None) -> FrameMap:
     """Locate the frames of compressed pixel data by walking over the headers of its fragments.
 
     Args:
         stream: at the value: the item with the basic offset table.
         declared: number of frames of the header, 0 unknown.
-        extended: offsets and lengths of the extended offset table.
+        extended: offsets of the extended offset table.
     """
     begin = stream.tell()
     end = stream.seek(0, os.SEEK_END)
@@ -104,13 +102,13 @@ def encapsulated_frames(
     if not fragments:
         return FrameMap([], complete=complete)
     spans = [(value, length) for _, value, length in fragments]
-    if declared == len(fragments) or (declared > len(fragments) and not complete):
+    if declared == len(fragments):
         return FrameMap([[span] for span in spans], complete=complete)
     if declared == 1:
         return FrameMap([spans], complete=complete)
     origin = fragments[0][0]
     offsets = [item - origin for item, _, _ in fragments]
-    starts = extended[0] if extended else table
+    starts = [start for start in extended or table if start <= offsets[-1]]
     if not starts or not set(starts) <= set(offsets):
         starts = []
         for offset, (value, _) in zip(offsets, spans, strict=True):
@@ -124,6 +122,8 @@ def encapsulated_frames(
         if offset in starts:
             frames.append([])
         frames[-1].append(span)
+    if not complete and len(frames) < min(declared, len(fragments)):
+        frames.pop()  # its further fragments may be missing
     return FrameMap(frames, complete=complete)
 
 

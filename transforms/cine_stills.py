@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from transforms.cine import ASSUMED_FPS, Cine, CineInfo, regular_times
 from transforms.photos import PHOTO_SUFFIXES, grey_values
 
 ARRAY_SUFFIXES = (".npy", ".npz")
-ARRAY_NAMES = ("video", "frames", "images", "arr_0")
+ARRAY_NAMES = ("video", "frames", "images", "arr_0", "pixel_array")
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601-2
 EXTRA_NAMES = ("fps", "frame_time_ms", "times_ms", "primary_angle", "secondary_angle")
 
 
@@ -59,9 +61,8 @@ class PictureCine(Cine):
         times = regular_times(count, fps or ASSUMED_FPS)
         self.info = CineInfo(str(path), count, height, width, times, timing, np.full((count, 2), np.nan), notes=notes)
 
-    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> list[np.ndarray]:
+    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
         """See ``Cine.decode``."""
-        out = []
         for index in indices:
             try:
                 with Image.open(self.files[index]) as picture:
@@ -73,8 +74,7 @@ class PictureCine(Cine):
                 raise ValueError(
                     f"{self.files[index]}: the picture is truncated or damaged ({error}); copy it again."
                 ) from error
-            out.append(values / 65535.0 if deep else values / 255.0)
-        return out
+            yield values / 65535.0 if deep else values / 255.0
 
 
 class ArrayCine(Cine):
@@ -104,7 +104,8 @@ class ArrayCine(Cine):
                         raise ValueError(
                             f"{path}: the archive must hold one of {ARRAY_NAMES}, it holds {archive.files}; rename it."
                         )
-                    self._array = archive[name]
+                    mapped = stored_array(self.path, name)
+                    self._array = archive[name] if mapped is None else mapped
                     extra = {n: archive[n] for n in EXTRA_NAMES if n in archive.files}
         except (EOFError, OSError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: the file is truncated or damaged ({error}); copy or save it again.") from error
@@ -144,11 +145,35 @@ class ArrayCine(Cine):
             return regular_times(frames, fps), "given", []
         return regular_times(frames, ASSUMED_FPS), "assumed", [f"{ASSUMED_FPS:g} frames a second assumed"]
 
-    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> list[np.ndarray]:
+    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
         """See ``Cine.decode``."""
         low, high = self._range
-        frames = np.asarray(self._array[list(indices)], dtype=np.float32)
-        if frames.ndim == 4:
-            weights = np.array([0.299, 0.587, 0.114]) if frames.shape[3] == 3 else np.ones(1)
-            frames = frames @ weights.astype(np.float32)
-        return list((frames - low) / ((high - low) or 1.0))
+        for index in indices:
+            frame = np.asarray(self._array[index], dtype=np.float32)
+            if frame.ndim == 3:
+                weights = LUMA if frame.shape[2] == 3 else np.ones(1, dtype=np.float32)
+                frame = frame @ weights
+            yield (frame - low) / ((high - low) or 1.0)
+
+
+def stored_array(path: Path, name: str) -> np.ndarray | None:
+    """Map an array of an archive that is not compressed, so that single frames of it can be read.
+
+    Returns:
+        The array, or ``None`` where it can only be read as a whole.
+    """
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        if member.compress_type != zipfile.ZIP_STORED:
+            return None
+        with archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, by_columns, kind = read(stream)
+            begin = stream.tell()
+    if kind.hasobject or 0 in shape:
+        return None
+    with path.open("rb") as stream:
+        stream.seek(member.header_offset + 26)
+        begin += member.header_offset + 30 + sum(struct.unpack("<HH", stream.read(4)))  # after the local header
+    return np.memmap(path, kind, "r", begin, shape, "F" if by_columns else "C")

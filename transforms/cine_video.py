@@ -88,25 +88,24 @@ class VideoCine(Cine):
     def _open(self):
         return import_av().open(io.BytesIO(self.content) if self.content is not None else str(self.path))
 
-    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> list[np.ndarray]:
+    def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
         """See ``Cine.decode``."""
         av = import_av()
-        found: dict[int, np.ndarray] = {}
+        absent = set(indices)
         try:
             with self._open() as container:
                 for index, frame in self._wanted(container, list(indices)):
-                    found[index] = self._grey(frame)
+                    absent.discard(index)
+                    yield self._grey(frame)
         except av.FFmpegError as error:
             raise ValueError(
                 f"{self.path}: the video is truncated or damaged ({error.strerror}); copy or export it again."
             ) from error
-        absent = [index for index in indices if index not in found]
         if absent:
             raise ValueError(
-                f"{self.path}: frames {absent[:5]} of {self.info.frames} cannot be decoded; "
+                f"{self.path}: frames {sorted(absent)[:5]} of {self.info.frames} cannot be decoded; "
                 "the video is truncated or damaged, copy or export it again."
             )
-        return [found[index] for index in indices]
 
     def _wanted(self, container, indices: list[int]) -> Iterator[tuple[int, object]]:
         """Yield the wanted frames with their numbers, from as few decoded ones as the key frames allow."""

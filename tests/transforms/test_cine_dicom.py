@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    MPEG4HP41,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -23,6 +26,7 @@ from pydicom.uid import (
 from transforms import open_cine
 from transforms.cine import fit_frames
 from transforms.cine_dicom import DicomCine
+from transforms.cine_dicom_frames import encapsulated_frames
 
 
 def deep(frames: np.ndarray, bits: int) -> np.ndarray:
@@ -110,7 +114,7 @@ def test_jpeg_baseline_is_close(xa, cine_frames, codecs):
 
 def test_jpeg_reduced_by_its_decoder_looks_like_one_reduced_afterwards(xa, cine_frames, codecs):
     cine = open_cine(xa([codecs["jpeg"](f) for f in cine_frames], syntax=JPEGBaseline8Bit, shape=(40, 48)))
-    assert cine.decode([3], (20, 24))[0].shape == (20, 24)
+    assert next(cine.decode([3], (20, 24))).shape == (20, 24)
     assert (cine.read(size=(10, 12)) - fit_frames(cine.read(), (10, 12))).abs().max() < 0.04
 
 
@@ -149,6 +153,50 @@ def test_frames_in_several_fragments_are_put_together(xa, cine_frames, codecs, o
     options = {"syntax": JPEGBaseline8Bit, "shape": (40, 48)}
     whole = shown(xa(encoded, **options))
     assert np.array_equal(shown(xa(encoded, name="cut.dcm", offsets=offsets, fragments=3, **options)), whole)
+
+
+@pytest.mark.parametrize("offsets", [True, False])
+def test_a_truncated_file_of_fragments_keeps_whole_frames_only(xa, cine_frames, codecs, offsets):
+    encoded = [codecs["jpeg"](f) for f in cine_frames]
+    options = {"syntax": JPEGBaseline8Bit, "shape": (40, 48), "fragments": 3, "offsets": offsets}
+    whole = open_cine(xa(encoded, **options)).read()
+    path = xa(encoded, name="cut.dcm", **options)
+    cine = open_cine(cut(path, path.stat().st_size - 2 * len(encoded[0])), truncated="keep")
+    assert 9 <= cine.info.frames <= 10
+    assert np.array_equal(cine.read(), whole[: cine.info.frames])
+
+
+@pytest.mark.parametrize("where", ["basic", "extended"])
+def test_an_offset_table_tells_frames_apart(where):
+    """Three frames of one, two and one fragments that no marker tells apart."""
+    parts = [b"aaaa", b"bb", b"cccccc", b"dd"]
+    items = [struct.pack("<HHL", 0xFFFE, 0xE000, len(part)) + part for part in parts]
+    starts = [0, len(items[0]), sum(map(len, items[:3]))]
+    table = struct.pack("<3L", *starts) if where == "basic" else b""
+    head = struct.pack("<HHL", 0xFFFE, 0xE000, len(table)) + table
+    stream = io.BytesIO(b"before" + head + b"".join(items) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0))
+    stream.seek(6)
+    found = encapsulated_frames(stream, 3, starts if where == "extended" else None)
+    assert [found.read(stream, index) for index in range(3)] == [b"aaaa", b"bbcccccc", b"dd"]
+    assert found.complete
+
+
+def test_a_video_inside_a_dicom_file_is_read(xa, cine_frames, tmp_path):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=15)
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = 40, 48, "yuv420p", 8_000_000
+        for frame in cine_frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray").reformat(format="yuv420p")))
+        container.mux(stream.encode())
+    content = (tmp_path / "a.mp4").read_bytes()
+    content += b"\0" * (len(content) % 2)
+    tags = {"NumberOfFrames": 12, "FrameTime": "40", "PhotometricInterpretation": "YBR_PARTIAL_420"}
+    cine = open_cine(xa([content], syntax=MPEG4HP41, shape=(40, 48), SamplesPerPixel=3, **tags))
+    assert cine.info.frames == 12 and cine.info.times_ms[1] == 40.0 and cine.info.view_angles == (-30.0, 20.0)
+    assert np.abs(cine.read([9, 2]).numpy() * 255 - cine_frames[[9, 2]]).mean() < 4
+    with pytest.raises(ValueError, match="12 whole ones found"):
+        open_cine(xa([content], syntax=MPEG4HP41, shape=(40, 48), SamplesPerPixel=3, **{**tags, "NumberOfFrames": 90}))
 
 
 def test_only_the_frames_that_are_wanted_are_read(xa, cine_frames, monkeypatch):

@@ -112,6 +112,15 @@ def test_arrays(tmp_path, frames, kind):
     assert np.allclose(open_cine(path).read([5, 1]), frames[[5, 1]] / 255.0)
 
 
+def test_an_archive_that_is_not_compressed_is_not_read_as_a_whole(tmp_path, frames):
+    np.savez(tmp_path / "a.npz", before=np.arange(1000), video=np.asfortranarray(frames))
+    np.savez(tmp_path / "b.npz", fps=10.0, video=frames)
+    for name in ("a.npz", "b.npz"):
+        cine = open_cine(tmp_path / name)
+        assert isinstance(cine._array, np.memmap)
+        assert np.allclose(cine.read([50, 2]), frames[[50, 2]] / 255.0)
+
+
 def test_arrays_of_other_types(tmp_path, frames):
     np.save(tmp_path / "deep.npy", frames.astype(np.uint16) * 257)
     np.save(tmp_path / "float.npy", frames.astype(np.float32) / 100 - 1)
@@ -169,7 +178,7 @@ def test_a_picture_is_a_cine_of_one_frame(tmp_path, frames):
 
 def test_jpeg_pictures_are_reduced_by_their_decoder(tmp_path, frames):
     cine = open_cine(pictures(tmp_path / "a", frames[:3], ".jpg"))
-    assert cine.decode([0], (16, 20))[0].shape == (16, 20)
+    assert next(cine.decode([0], (16, 20))).shape == (16, 20)
     assert cine.read(size=(16, 20)).shape == (3, 16, 20)
 
 
