@@ -134,7 +134,7 @@ def _read_array(path: Path) -> CineHeader:
             shape, dtype = shapes[f"{name}.npy"]
             there = None
         with np.load(path, allow_pickle=False) as arrays:
-            for key in ("primary_angle", "secondary_angle", "fps"):
+            for key in ("primary_angle", "secondary_angle", "fps", "frame_time_ms"):
                 if f"{key}.npy" in shapes and shapes[f"{key}.npy"][1].kind in "iuf":
                     extra[key] = float(np.ravel(arrays[key])[0])
     if len(shape) not in (3, 4) or dtype.kind not in "iufb":
@@ -151,7 +151,7 @@ def _read_array(path: Path) -> CineHeader:
         height=int(shape[1]),
         width=int(shape[2]),
         samples=int(shape[3]) if len(shape) == 4 else 1,
-        rate_fps=extra.get("fps"),
+        rate_fps=extra.get("fps") or (1000 / extra["frame_time_ms"] if extra.get("frame_time_ms") else None),
         primary_deg=extra.get("primary_angle"),
         secondary_deg=extra.get("secondary_angle"),
     )

@@ -94,6 +94,8 @@ def test_other_kinds_of_videos_are_measured(cines):
     array, archive = read_cine_header(cines.root / "a.npy"), read_cine_header(cines.root / "b.npz")
     assert (array.frames, array.width, array.samples) == (6, 50, 1)
     assert (archive.frames, archive.samples, archive.primary_deg, archive.secondary_deg) == (7, 3, 20.0, -5.0)
+    np.savez(cines.root / "c.npz", video=np.zeros((2, 40, 50)), frame_time_ms=100.0)
+    assert read_cine_header(cines.root / "c.npz").rate_fps == 10 and archive.rate_fps is None
     assert read_cine_header(folder / "f_00000.png").frames == 1
 
 
