@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvlm.data.datalists import load_datalist
+from medvlm.tokenizer_fingerprint import fingerprint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +40,6 @@ _CONFIG = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
-_PROBE = "The proximal LAD has a 70% stenosis; no calcification, TIMI-3 flow.\nCafé."
 
 logger = logging.getLogger(__name__)
 
@@ -213,26 +213,6 @@ def _loader(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer
-
-
-def fingerprint(tokenizer: Any) -> int:
-    """Hash what a tokenizer does: its vocabulary, its special tokens, and how it writes a test sentence.
-
-    Args:
-        tokenizer: any ``transformers`` tokenizer.
-
-    Returns:
-        A number in 1 .. 2**63 - 1, equal wherever the tokenizer is loaded; it fits an int64 buffer, where 0 can say
-        that none was bound.
-    """
-    special = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if not isinstance(v, list | tuple | dict)}
-    facts = [
-        sorted(tokenizer.get_vocab().items(), key=lambda item: (item[1], item[0])),
-        sorted(special.items()),
-        list(tokenizer(_PROBE)["input_ids"]),
-    ]
-    digest = hashlib.sha256(json.dumps(facts, ensure_ascii=True).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % (2**63 - 1) + 1
 
 
 def check_tokenizer(tokenizer: Any, expected: int, where: str = "the checkpoint") -> None:
