@@ -15,6 +15,7 @@ PLAUSIBLE_FPS = (0.2, 1000.0)
 ASSUMED_FPS = 15.0
 AT_ONCE = 16  # frames of full size that are held at a time
 SHORT_POLICIES = ("loop", "hold")
+TRUNCATED_POLICIES = ("refuse", "keep")
 
 
 @dataclass
@@ -206,6 +207,13 @@ def check_short(short: str) -> str:
     if short not in SHORT_POLICIES:
         raise ValueError(f"short must be one of {SHORT_POLICIES}, got {short!r}.")
     return short
+
+
+def check_truncated(truncated: str) -> str:
+    """Refuse an unknown policy for truncated files."""
+    if truncated not in TRUNCATED_POLICIES:
+        raise ValueError(f"truncated must be one of {TRUNCATED_POLICIES}, got {truncated!r}.")
+    return truncated
 
 
 def angle_features(primary: float | None, secondary: float | None) -> np.ndarray:

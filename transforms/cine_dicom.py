@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from transforms.cine import Cine, CineInfo
+from transforms.cine import Cine, CineInfo, check_truncated
 from transforms.cine_dicom_frames import UNDEFINED, FrameMap, encapsulated_frames, native_frames, pixel_value
 from transforms.cine_dicom_pixels import (
     GREY,
@@ -28,8 +28,6 @@ from transforms.cine_dicom_pixels import (
 )
 from transforms.cine_dicom_tags import frame_times, number, numbers, positioner_angles
 from transforms.cine_video import VideoCine
-
-TRUNCATED_POLICIES = ("refuse", "keep")
 
 
 class DicomCine(Cine):
@@ -52,8 +50,7 @@ class DicomCine(Cine):
     def __init__(
         self, path: str | Path, window: bool = True, refuse_burned_in: bool = False, truncated: str = "refuse"
     ) -> None:
-        if truncated not in TRUNCATED_POLICIES:
-            raise ValueError(f"truncated must be one of {TRUNCATED_POLICIES}, got {truncated!r}.")
+        check_truncated(truncated)
         self.path = Path(path)
         self.window = window
         self._tables: dict[str, np.ndarray | None] = {}

@@ -10,7 +10,7 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, ensure_tuple
 
-from transforms.cine import Cine
+from transforms.cine import Cine, check_truncated
 from transforms.cine_dicom import DicomCine
 from transforms.cine_stills import ARRAY_SUFFIXES, ArrayCine, PictureCine, in_reading_order
 from transforms.cine_video import VIDEO_SUFFIXES, VideoCine
@@ -44,6 +44,7 @@ def open_cine(
         ImportError: a video without PyAV.
         ValueError: it cannot be read; the message names the file and the remedy.
     """
+    check_truncated(truncated)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file; check the path, or prepare the datalist again.")
@@ -134,6 +135,7 @@ class CineReader(ImageReader):
         truncated: str = "refuse",
     ) -> None:
         super().__init__()
+        check_truncated(truncated)
         self.options = {"window": window, "fps": fps, "refuse_burned_in": refuse_burned_in, "truncated": truncated}
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:

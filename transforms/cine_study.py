@@ -12,7 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from transforms.cine import Cine, angle_features, check_short, frame_grid, inner_box, window_ticks
+from transforms.cine import Cine, angle_features, check_short, check_truncated, frame_grid, inner_box, window_ticks
 from transforms.cine_reading import open_cine, reason_of, views_of
 from transforms.cine_sampling import spread
 
@@ -76,7 +76,7 @@ class LoadCined(MapTransform):
         self.fps, self.frames, self.max_views, self.channels = fps, frames, max_views, channels
         self.random_views = random_views
         self.short = check_short(short)
-        self.options = {"window": window, "refuse_burned_in": refuse_burned_in, "truncated": truncated}
+        self.options = {"window": window, "refuse_burned_in": refuse_burned_in, "truncated": check_truncated(truncated)}
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Read one study.
@@ -89,9 +89,16 @@ class LoadCined(MapTransform):
             The case with ``video`` ``(N, C, T, H, W)`` float32 in 0..255, or with ``frames=None`` a list of N uint8
             tensors ``(C, T_i, H, W)``; ``view_mask`` ``(N,)`` bool; ``angles`` ``(N, 6)`` (see ``angle_features``);
             ``view_files``, ``view_problems`` and ``view_notes``, JSON lists of N strings; ``view_skipped``, a JSON
-            dictionary of the cines that are not among the N, and why.
+            dictionary of the cines that are not among the N, and why; and ``view_slots`` and ``clock_fps`` for
+            ``SampleFramesd``.
+
+        Raises:
+            ImportError: where a codec has no decoder, which is no fault of the study.
+            KeyError: where the case has no cines' key.
         """
         d = dict(data)
+        if self.keys[0] not in d:
+            raise KeyError(f"the case must have {self.keys[0]!r}, it has {sorted(map(str, d))}; prepare it again.")
         paths = views_of(d[self.keys[0]])
         readable, problems = {}, {}
         slots = max(len(paths), 1) if self.random_views else self.max_views
@@ -118,6 +125,8 @@ class LoadCined(MapTransform):
             video.append(clip)
             mask[slot], angles[slot] = True, torch.from_numpy(features)
             words["view_notes"][slot] = "; ".join(notes)
+        if not paths:
+            words["view_problems"][0] = "the study has no cine"
         skipped = {
             path: problems.get(index, f"not among the {slots} views that are read")
             for index, path in enumerate(paths)

@@ -105,6 +105,9 @@ def test_a_study_of_unreadable_views_is_masked_all_the_way(tmp_path, frames):
 def test_a_study_without_views_is_masked():
     d = LoadCined(size=SIZE, frames=2, max_views=2)({"video": []})
     assert not d["view_mask"].any() and d["video"].shape == (2, 1, 2, SIZE, SIZE)
+    assert json.loads(d["view_problems"]) == ["the study has no cine", ""]
+    with pytest.raises(KeyError, match=r"the case must have 'video', it has \['image'\]; prepare it again"):
+        LoadCined()({"image": "a.png"})
 
 
 def test_a_cine_that_shows_nothing_is_a_problem(xa):
@@ -183,6 +186,7 @@ def test_views_are_drawn_anew_each_time(study):
         ({"frames": 0}, "frames must be positive, got 0"),
         ({"fps": -1}, "fps must be positive, got -1"),
         ({"channels": 2}, "channels must be 1 or 3, got 2; angiograms are grey"),
+        ({"truncated": "kept"}, r"truncated must be one of \('refuse', 'keep'\), got 'kept'"),
         ({"short": "pad"}, r"short must be one of \('loop', 'hold'\), got 'pad'"),
         ({"frames": 4, "random_views": True}, "random_views needs frames=None, got frames=4"),
         ({"keys": ["a", "b"]}, r"keys must name one key, that of the cines, got \('a', 'b'\)"),
