@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from medvlm.coronary import DOMINANCE, SEGMENTS
 
@@ -153,10 +152,10 @@ class _Growth:
     def _sampled(self, controls: Array) -> tuple[Array, Array]:
         """Places and way in mm, evenly stepped, on a smooth curve through the controls."""
         coarse = np.linspace(0, len(controls) - 1, 20 * len(controls))
-        curve = PchipInterpolator(np.arange(len(controls)), controls)
-        way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(self.place(curve(coarse)), axis=0), axis=1))])
+        places = _smooth(controls, coarse)
+        way = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(self.place(places), axis=0), axis=1))])
         steps = np.linspace(0, way[-1], max(int(np.ceil(way[-1] / self.step_mm)), 4))
-        return curve(np.interp(steps, way, coarse)), steps
+        return _smooth(controls, np.interp(steps, way, coarse)), steps
 
     def finish(self, frame: Array, dominance: int) -> Tree:
         """The tree of all branches."""
@@ -180,6 +179,16 @@ class _Growth:
             length_mm=self.length_mm,
             dominance=dominance,
         )
+
+
+def _smooth(controls: Array, at: Array) -> Array:
+    """A Catmull-Rom curve through ``controls (K, D)`` at ``(n,)`` in 0..K-1."""
+    slopes = np.gradient(controls, axis=0)
+    start = np.minimum(at.astype(int), len(controls) - 2)
+    t = (at - start)[:, None]
+    rise = controls[start + 1] - controls[start]
+    bend = t * (1 - t) * ((1 - t) * (slopes[start] - rise) + t * (rise - slopes[start + 1]))
+    return controls[start] + t * rise + bend
 
 
 def coronary_tree(

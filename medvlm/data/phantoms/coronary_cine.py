@@ -100,7 +100,7 @@ def draw_cine(tree: Tree, disease: Disease, view: View, look: Look, room: Room, 
     contrast = injection.concentration(tree, lumen, seconds)
     absorbed = [
         _vessels(tree, lumen, contrast, look),
-        _calcium(rng, tree, disease, look),
+        _calcium(np.random.default_rng([*view.seed, 1]), tree, disease),
         _catheter_wall(injection.opacity(seconds), wire.shape[1], look),
     ]
     offsets = [np.zeros((len(tree.side), 3)), _wall(rng, tree), np.zeros((wire.shape[1], 3))]
@@ -135,7 +135,7 @@ def _vessels(tree: Tree, lumen: Lumen, contrast: Array, look: Look) -> Tube:
     return lumen.radius_mm, IODINE_PER_MM * look.contrast * contrast * volume
 
 
-def _calcium(rng: np.random.Generator, tree: Tree, disease: Disease, look: Look) -> Tube:
+def _calcium(rng: np.random.Generator, tree: Tree, disease: Disease) -> Tube:
     """Broken plates in the wall of calcified segments; they are there before the contrast comes."""
     plate = np.zeros(len(tree.side))
     for segment in sorted(disease.calcified):

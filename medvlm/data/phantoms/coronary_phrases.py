@@ -120,7 +120,7 @@ NOT_INJECTED = (
 )
 IMPRESSION = {
     "normal": ("Normal coronary arteries.", "No coronary artery disease.", "Angiographically normal coronaries."),
-    "partly": ("The injected arteries are normal.", "No stenosis of the injected arteries."),
+    "partly": ("Normal {artery} coronary artery.", "No stenosis of the {artery} coronary artery."),
     "mild": ("No obstructive coronary artery disease.", "Non-obstructive coronary artery disease.",
              "No significant coronary stenosis."),
     "moderate": ("Intermediate coronary artery disease.", "Moderate coronary artery disease without severe stenosis."),

@@ -172,7 +172,8 @@ class Reporter:
             word = _COUNTS[count]
             out.append(self._one(phrases.IMPRESSION["severe"]).format(count=word, Count=word.capitalize()))
         if not out:
-            out.append(self._one(phrases.IMPRESSION[self._kind(shown, max(worst.values()))]))
+            artery = "left" if LEFT in shown.sides else "right"
+            out.append(self._one(phrases.IMPRESSION[self._kind(shown, max(worst.values()))]).format(artery=artery))
         return " ".join(out)
 
     @staticmethod
