@@ -1,0 +1,78 @@
+"""What an evaluation or a prediction asks of a video-text network or a probe: embeddings, captions, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+
+OBJECTIVES = ("contrastive", "captioning")
+
+
+class CineInferer(Inferer):
+    """Ask a ``CineTextNet`` for everything that evaluation and prediction look at, as tensors that decollate.
+
+    Args:
+        objectives: of ``"contrastive"`` (embeddings) and ``"captioning"`` (reports); those the network lacks are an
+            error of the network's own.
+        generate: settings of ``Captioner.generate``; by default greedy, as long as the captioner can.
+        view_embeddings: also embed each view as a study of its own, which tells what it contributes.
+
+    Raises:
+        ValueError: for an unknown objective.
+    """
+
+    def __init__(
+        self,
+        objectives: Sequence[str] = OBJECTIVES,
+        generate: Mapping[str, Any] | None = None,
+        view_embeddings: bool = True,
+    ) -> None:
+        unknown = sorted(set(objectives) - set(OBJECTIVES))
+        if unknown or isinstance(objectives, str) or not objectives:
+            raise ValueError(f"objectives must be a list of some of {OBJECTIVES}, got {objectives!r}.")
+        self.objectives, self.generate, self.view_embeddings = tuple(objectives), dict(generate or {}), view_embeddings
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Infer a batch of studies.
+
+        Args:
+            inputs: ``(B, N, C, T, H, W)``.
+            network: a ``CineTextNet``.
+            args: not used.
+            kwargs: ``view_mask`` ``(B, N)`` and ``angles`` ``(B, N, 6)``; ``input_ids`` and ``attention_mask``
+                ``(B, L)`` where the reports are known; ``objectives`` of the training are not read.
+
+        Returns:
+            ``video_embedding`` ``(B, E)``; with texts ``text_embedding`` ``(B, E)``; with ``view_embeddings``
+            ``view_similarity`` ``(B, N)``, the cosine of each view's own embedding with the study's (0 where masked);
+            ``caption_ids`` ``(B, L)`` (PAD after the end), ``caption_scores`` ``(B,)`` and ``caption_attention``
+            ``(B, L, N, t, h, w)`` float16.
+        """
+        network = getattr(network, "module", network)
+        views = {name: kwargs.get(name) for name in ("view_mask", "angles")}
+        out: dict[str, Tensor] = {}
+        if "contrastive" in self.objectives:
+            out["video_embedding"] = network.embed_study(inputs, **views)
+            if kwargs.get("input_ids") is not None:
+                out["text_embedding"] = network.embed_text(kwargs["input_ids"], kwargs.get("attention_mask"))
+            if self.view_embeddings:
+                own = network.embed_views(inputs, **views)  # (B, N, E)
+                out["view_similarity"] = torch.einsum("bne,be->bn", own, out["video_embedding"])
+        if "captioning" in self.objectives:
+            written = network.caption(inputs, **views, **self.generate)
+            out["caption_ids"], out["caption_scores"] = written.ids, written.scores
+            if written.attention is not None:
+                out["caption_attention"] = written.attention.half()
+        return out
+
+
+class ProbeInferer(Inferer):
+    """Ask a ``CineProbeNet``: logits of its heads by name, and ``attention`` ``(B, N)``."""
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Infer a batch of studies; arguments as of ``CineInferer``, text is not read."""
+        return network(inputs, view_mask=kwargs.get("view_mask"), angles=kwargs.get("angles"))
