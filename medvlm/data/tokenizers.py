@@ -32,6 +32,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PREFIX = "##"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _ORIGIN = "training.json"
+_OURS = (*_FILES, _ORIGIN, "special_tokens_map.json", "added_tokens.json")
 _CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "pad_token": "[PAD]",
@@ -58,6 +59,7 @@ def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int 
 
     Raises:
         ValueError: no text is left, or ``vocab_size`` does not hold the special tokens and the characters.
+        FileExistsError: the folder holds other things than a tokenizer.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -100,7 +102,16 @@ def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int 
 
 
 def _save(tokenizer: Tokenizer, folder: Path, origin: dict) -> Path:
-    """Write a folder whole or not at all, also when several processes do it at once."""
+    """Write a folder whole or not at all, also when several processes do it at once.
+
+    Raises:
+        FileExistsError: the folder holds other things than a tokenizer.
+    """
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in _OURS) if folder.is_dir() else []
+    if foreign:
+        raise FileExistsError(
+            f"a tokenizer needs a folder of its own, {folder} also holds {foreign[:6]}; give another folder."
+        )
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -145,8 +156,12 @@ def ensure_tokenizer(
     folder = Path(folder)
     texts = _texts_of(reports_or_datalist, section)
     if not _holds_tokenizer(folder):
-        train_wordpiece(texts, folder, vocab_size)
-        logger.info("trained a tokenizer on %d reports: %s", len(texts), folder)
+        try:
+            train_wordpiece(texts, folder, vocab_size)
+            logger.info("trained a tokenizer on %d reports: %s", len(texts), folder)
+        except OSError:
+            if not _holds_tokenizer(folder):  # else another process was faster; its bytes are the same
+                raise
     elif texts and (folder / _ORIGIN).is_file():
         origin = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
         if origin != _origin(texts, origin.get("vocab_size", vocab_size), origin.get("min_frequency", 2)):

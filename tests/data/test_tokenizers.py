@@ -127,6 +127,30 @@ def test_training_needs_text(tmp_path, reports):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    with pytest.raises(FileExistsError, match=r"folder of its own.*model.pt"):
+        ensure_tokenizer(tmp_path, REPORTS, vocab_size=300)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_training_again_replaces_the_tokenizer(tmp_path):
+    train_wordpiece(REPORTS, tmp_path / "t", vocab_size=300)
+    train_wordpiece(REPORTS, tmp_path / "t", vocab_size=150)
+    assert len(load_tokenizer(tmp_path / "t")) <= 150 and [p.name for p in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_process_that_is_too_late_takes_what_is_there(tmp_path, monkeypatch):
+    from medvlm.data import tokenizers
+
+    def beaten(reports, folder, vocab_size):
+        train_wordpiece(reports, folder, vocab_size)
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(tokenizers, "train_wordpiece", beaten)
+    assert len(ensure_tokenizer(tmp_path / "t", REPORTS, vocab_size=300)) > 5
+
+
 def test_a_vocabulary_below_the_alphabet_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"vocab_size must hold .* at least \d+, got 20"):
         train_wordpiece(REPORTS, tmp_path / "t", vocab_size=20)
