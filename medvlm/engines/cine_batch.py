@@ -30,6 +30,8 @@ class PrepareCineBatch:
         targets: whether the batch holds ``targets`` and ``targets_known`` (probes).
         masks: draws the tokens to hide, ``(video (B, N, C, T, H, W), view_mask (B, N)) -> bool tensor``, given to the
             network as ``masked_tokens``; absent: the network draws them.
+        side: keys of further inputs (ECG vector, note, table), given to the network as ``side``; what of one is known
+            stands under its key with ``_known`` appended, where the batch has that.
 
     Raises:
         ValueError: for an unknown objective, or masks that have no effect.
@@ -40,6 +42,7 @@ class PrepareCineBatch:
         objectives: Sequence[str] = ("contrastive", "captioning", "masked_video"),
         targets: bool = False,
         masks: Callable[[Tensor, Tensor], Tensor] | None = None,
+        side: Sequence[str] = (),
     ) -> None:
         unknown = sorted(set(objectives) - set(OBJECTIVES))
         if unknown or isinstance(objectives, str):
@@ -49,6 +52,7 @@ class PrepareCineBatch:
         self.objectives, self.targets, self.masks = tuple(objectives), targets, masks
         self.text = bool({"contrastive", "captioning"} & set(objectives))
         self.keys = VIEW_KEYS + TEXT_KEYS * self.text + TARGET_KEYS * targets
+        self.side = tuple(side)
 
     def __call__(
         self,
@@ -74,17 +78,17 @@ class PrepareCineBatch:
         Raises:
             KeyError: when the batch lacks a key.
         """
-        missing = [key for key in self.keys if key not in batchdata]
+        missing = [key for key in (*self.keys, *self.side) if key not in batchdata]
         if missing:
             raise KeyError(
-                f"a batch of studies needs {list(self.keys)}, lacks {missing}; LoadCined gives the views, Tokenised "
-                "the text, TargetsToTensord the targets, and PickCined must keep them."
+                f"a batch of studies needs {[*self.keys, *self.side]}, lacks {missing}; LoadCined gives the views, "
+                "Tokenised the text, TargetsToTensord the targets, and PickCined must keep them."
             )
 
         def move(key: str) -> Tensor:
             value = torch.as_tensor(batchdata[key])
             value = value.as_tensor() if hasattr(value, "as_tensor") else value
-            return value.to(device=device, dtype=TYPES[key], non_blocking=non_blocking, **kwargs)
+            return value.to(device=device, dtype=TYPES.get(key, torch.float32), non_blocking=non_blocking, **kwargs)
 
         batch = {key: move(key) for key in (*self.keys, *({"teacher"} & set(batchdata)))}
         video, view_mask = batch.pop("video"), batch.pop("view_mask")
@@ -93,6 +97,9 @@ class PrepareCineBatch:
             inputs |= {key: batch[key] for key in ("input_ids", "attention_mask")}
         if self.objectives:
             inputs["objectives"] = self.objectives
+        if self.side:
+            inputs["side"] = {key: move(key) for key in self.side}
+            inputs["side_known"] = {key: move(f"{key}_known") for key in self.side if f"{key}_known" in batchdata}
         if self.masks is not None:
             inputs["masked_tokens"] = self.masks(video, view_mask)
         return video, {"study_valid": view_mask.any(dim=1), **batch}, (), inputs
