@@ -71,7 +71,8 @@ _GROUPS = {
     "left": r"left\s+coronary(?:\s+(?:arter(?:y|ies)|system|tree))|left\s+system",
     "all": r"coronary\s+(?:arter(?:y|ies)|tree|system|circulation|vessels|anatomy|angiogram)(?!\s+main)|coronaries"
     r"|\bcoronary(?=\s+(?:artery\s+)?(?:disease|stenos[ie]s|calcif|lesions?|obstruction|atheroscl))"
-    r"|epicardial\s+(?:vessels|arteries)|(?:all|other|remaining|three|major)\s+(?:\w+\s+)?vessels",
+    r"|epicardial\s+(?:vessels|arteries)|(?:all|other|remaining|three|major)\s+(?:\w+\s+)?vessels"
+    r"|\b(?:single|one|two|three|double|triple|multi)-?\s?vessel(?!s)",
 }
 _PLACE = re.compile(
     r"(?P<whole>"

@@ -84,6 +84,7 @@ def said(report: str) -> set[str]:
         ("A balloon was inflated in the 90% mid LAD stenosis.", set()),
         ("Late contralateral collateral filling beyond the occlusion.", set()),
         ("Severe three-vessel coronary artery disease.", set()),
+        ("The RCA is normal. Obstructive single-vessel disease.", {"RCA none"}),
         ("", set()),
     ],
 )  # fmt: skip
