@@ -85,9 +85,9 @@ def compare_facts(
     for name in others:
         against[name] = {}
         for group in GROUPS:
-            ours, theirs = (_counts(found[which], truth, group) for which in (first, name))
-            values = [float(_f1(counts)(np.ones((1, len(truth))))[0]) for counts in (ours, theirs)]
-            difference = paired_bootstrap(_f1(ours), _f1(theirs), units[first], n_boot, seed)
+            ours, theirs = (fact_counts(found[which], truth, group) for which in (first, name))
+            values = [float(f1_statistic(counts)(np.ones((1, len(truth))))[0]) for counts in (ours, theirs)]
+            difference = paired_bootstrap(f1_statistic(ours), f1_statistic(theirs), units[first], n_boot, seed)
             entry = {key: _plain(value) for key, value in difference.items()}
             against[name][group] = entry | {"ratio": values[0] / values[1] if values[1] > 0 else None}
     scores = {name: _report(facts, truth, units[name], n_boot, seed) for name, facts in found.items()}
@@ -116,8 +116,8 @@ def _report(found: list[set[Fact]], truth: list[set[Fact]], units: list[str], n_
         "n": len(truth),
         "n_patients": len(set(units)),
         "n_without_facts": sum(not facts for facts in truth),
-        "kinds": {kind: _scores(_counts(found, truth, kind), units, draw) for kind in KINDS},
-        "groups": {group: _scores(_counts(found, truth, group), units, draw) for group in GROUPS},
+        "kinds": {kind: _scores(fact_counts(found, truth, kind), units, draw) for kind in KINDS},
+        "groups": {group: _scores(fact_counts(found, truth, group), units, draw) for group in GROUPS},
         "hallucination": _entry(share, units, draw)
         | {"n": int(invented[:, 0].sum()), "n_made_up": int(invented[:, 1].sum())},
     }
@@ -143,8 +143,8 @@ def _belongs(fact: Fact, group: str) -> bool:
     return fact.kind == group
 
 
-def _counts(found: list[set[Fact]], truth: list[set[Fact]], group: str) -> np.ndarray:
-    """Right, extra and missed facts of each study ``(N, 3)``."""
+def fact_counts(found: list[set[Fact]], truth: list[set[Fact]], group: str) -> np.ndarray:
+    """Right, extra and missed facts of each study ``(N, 3)``, of a kind of ``KINDS`` or a group of ``GROUPS``."""
     rows = []
     for said, meant in zip(found, truth, strict=True):
         a, b = ({fact for fact in facts if _belongs(fact, group)} for facts in (said, meant))
@@ -161,7 +161,8 @@ def _ratio(counts: np.ndarray, above: np.ndarray, below: np.ndarray) -> Statisti
     return ratio
 
 
-def _f1(counts: np.ndarray) -> Statistic:
+def f1_statistic(counts: np.ndarray) -> Statistic:
+    """Statistic: the F1 over all studies together of ``fact_counts`` ``(N, 3)``."""
     return _ratio(counts, np.array([2, 0, 0]), np.array([2, 1, 1]))
 
 
@@ -170,7 +171,7 @@ def _scores(counts: np.ndarray, units: list[str], draw: dict) -> dict:
     statistics = {
         "precision": _ratio(counts, right, np.array([1, 1, 0])),
         "recall": _ratio(counts, right, np.array([1, 0, 1])),
-        "f1": _f1(counts),
+        "f1": f1_statistic(counts),
     }
     totals = counts.sum(axis=0).astype(int).tolist()
     return dict(zip(("right", "extra", "missed"), totals, strict=True)) | {
