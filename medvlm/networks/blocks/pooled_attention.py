@@ -263,7 +263,7 @@ class PooledBlock(nn.Module):
         if self.stride[0] == 1:  # frame by frame, for which torch reads channels last
             maps = maps.reshape(-1, *grid[1:], maps.shape[2]).permute(0, 3, 1, 2)  # (B * t, C, h, w)
             maps = functional.max_pool2d(maps, kernel[1:], self.stride[1:], padding[1:])
-            maps = maps.permute(0, 2, 3, 1).reshape(len(tokens), -1, maps.shape[1])
+            maps = maps.permute(0, 2, 3, 1).reshape(tokens.shape[0], -1, maps.shape[1])
         else:
             maps = maps.transpose(1, 2).unflatten(2, grid)  # (B, C, t, h, w)
             maps = functional.max_pool3d(maps, kernel, self.stride, padding).flatten(2).transpose(1, 2)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medvlm.networks.blocks.grid_positions import grid_positions
 from medvlm.networks.blocks.relative_positions import Grid
 from medvlm.networks.blocks.token_masks import hide_pixels, mask_on_grid, resized_mask
-from medvlm.networks.blocks.video_positions import sin_cos_positions
 
 GROUP = 8  # channels of a group of GroupNorm
 
@@ -26,21 +26,23 @@ class FrameStage(nn.Module):
     Args:
         in_channels: channels that come in.
         out_channels: channels that go out.
+        shift: which of the two pixels under each result the first convolution is centred on, 0 or 1.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, shift: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
+        self.border = (1 - shift, shift) * 2
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, bias=False)
         self.norm1 = normalised(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.norm2 = normalised(out_channels)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return ``(B * T, out_channels, H / 2, W / 2)``, rounded up, of ``(B * T, in_channels, H, W)``."""
-        hidden = functional.silu(self.norm1(self.conv1(frames)))
+        """Return ``(B * T, out_channels, H / 2, W / 2)`` of ``(B * T, in_channels, H, W)``, even sides."""
+        hidden = functional.silu(self.norm1(self.conv1(functional.pad(frames, self.border))))
         hidden = self.norm2(self.conv2(hidden))
-        return functional.silu(hidden + self.shortcut(functional.max_pool2d(frames, 2, ceil_mode=True)))
+        return functional.silu(hidden + self.shortcut(functional.max_pool2d(frames, 2)))
 
 
 class TimeMix(nn.Module):
@@ -101,8 +103,10 @@ class CineConvEncoder(nn.Module):
         self.in_channels = in_channels
         self.embed_dim = embed_dim
         self.stem = nn.Sequential(nn.Conv2d(in_channels, GROUP, 3, padding=1), nn.SiLU())
-        pairs = zip((GROUP, *widths), widths, strict=False)
-        self.stages = nn.ModuleList(FrameStage(finer, coarser) for finer, coarser in pairs)
+        # each strided convolution is half a pixel off; the last one the other way round, so that after all four a token
+        # lies within half a pixel of the middle of its 16 x 16 (8 - 4 - 2 - 1 = 1, in half pixels)
+        stages = zip((GROUP, *widths), widths, (0, 0, 0, 1), strict=False)
+        self.stages = nn.ModuleList(FrameStage(*numbers) for numbers in stages)
         self.time = nn.ModuleList(TimeMix(w) for w in widths[1:])
         self.embed = nn.Linear(widths[-1], embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
@@ -146,7 +150,9 @@ class CineConvEncoder(nn.Module):
             )
         if mask is not None:
             video = self.hide(video, mask)
-        batch = video.shape[0]
+        batch, (height, width) = video.shape[0], video.shape[3:]
+        if height % 16 or width % 16:
+            video = functional.pad(video, (0, -width % 16, 0, -height % 16, 0, 0), mode="replicate")
         maps = self.stages[0](self.stem(video.transpose(1, 2).flatten(0, 1)))  # (B * T, C, H / 2, W / 2)
         for index, (stage, mix) in enumerate(zip(self.stages[1:], self.time, strict=True)):
             maps = mix(stage(maps).unflatten(0, (batch, -1)))  # (B, T, C, h, w)
@@ -156,7 +162,7 @@ class CineConvEncoder(nn.Module):
         maps = maps.unflatten(0, (batch, -1)).permute(0, 1, 3, 4, 2)  # (B, t, h, w, C)
         grid = tuple(maps.shape[1:4])
         tokens = self.embed(maps.flatten(1, 3))  # (B, L, D)
-        tokens = tokens + sin_cos_positions(grid, self.embed_dim).to(tokens)
+        tokens = tokens + grid_positions(grid, self.embed_dim, tokens.device).to(tokens.dtype)
         tokens = self.last_norm(tokens + self.mlp(self.norm(tokens)))
         pooled = self.pool(torch.cat((tokens.mean(dim=1), tokens.amax(dim=1)), dim=1))
         return {"tokens": tokens, "pooled": pooled}

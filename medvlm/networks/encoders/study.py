@@ -100,7 +100,7 @@ class StudyAggregator(nn.Module):
             weights = view_mask.to(views.dtype)[..., None]
             mean = (views * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
             return self.norm(mean + self.study_token), views
-        token = self.study_token.to(views.dtype).expand(len(views), 1, -1)
+        token = self.study_token.to(views.dtype).expand(views.shape[0], 1, -1)
         present = torch.cat((torch.ones_like(view_mask[:, :1]), view_mask), dim=1)
         sequence = torch.cat((token, views), dim=1)  # (B, 1 + N, D)
         for layer in self.layers:

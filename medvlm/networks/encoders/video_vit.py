@@ -46,8 +46,8 @@ class VideoViT(nn.Module):
         ValueError: if the positions or the pooling are not known.
 
     Reference:
-        Tong et al., "VideoMAE", 2022, https://arxiv.org/abs/2203.12602. Deviation: three-dimensional sin-cos
-        positions, a quarter of the channels for time, in place of one over the flattened index.
+        Tong et al., "VideoMAE", 2022, https://arxiv.org/abs/2203.12602. Deviation: sin-cos positions
+        of time, height and width, in place of one over the flattened index.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class VideoViT(nn.Module):
         if visible is not None:
             tokens = visible_tokens(tokens, mask_on_grid(visible, (self.grid(*video.shape[2:]),)).flatten(1))
         if self.class_token is not None:
-            first = self.class_token.to(tokens.dtype).expand(len(tokens), 1, -1)
+            first = self.class_token.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
             tokens = torch.cat((first, tokens), dim=1)
         for block in self.blocks:
             if self.checkpointing and self.training and torch.is_grad_enabled():
@@ -158,7 +158,7 @@ def visible_tokens(tokens: Tensor, visible: Tensor) -> Tensor:
             f"each sample needs the same number of visible tokens, at least one, got {counts.tolist()}; make the mask "
             "with a fixed count a sample (medvlm.networks.blocks.video_masks)."
         )
-    return tokens[visible].reshape(len(tokens), -1, tokens.shape[-1])
+    return tokens[visible].reshape(tokens.shape[0], -1, tokens.shape[-1])
 
 
 def video_vit_small(**arguments) -> VideoViT:
