@@ -1,0 +1,187 @@
+"""From a probe's answers to ``evaluation.json``, ``cases.csv`` and the HTML report."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+from tqdm import tqdm
+
+from medvlm.atomic import write_text_atomically
+from medvlm.handlers.case_files import sha256_of
+from medvlm.handlers.gathering import gathered
+from medvlm.metrics.probe_summary import answer_column, choose_points, compare_probes, summarise_probes, truth_column
+from medvlm.metrics.rows import read_rows, write_rows
+from medvlm.visualize.report import write_report
+from medvlm.visualize.sections.probes import PROBE_SECTIONS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ProbeEvaluation:
+    """Score the heads of a probe study by study and write what a reviewer reads.
+
+    Writes ``evaluation.json``, ``cases.csv`` and ``report.html`` into ``output_dir``, each replaced atomically. A study
+    without a readable view is listed with the reasons and scored nowhere.
+
+    Args:
+        output_dir: where the files go.
+        heads: settings of the heads by name, as of ``ProbeHeads``.
+        names: column of each head in ``targets``; the heads in their order by default.
+        bundle: ``{"name", "version"}`` for the headline.
+        weights: the weights file; its SHA-256 is recorded.
+        operating_points: file of the frozen thresholds; read, or written when ``freeze`` is set.
+        section: of the datalist; a test section never chooses a threshold.
+        freeze: choose the thresholds on this section and write them to ``operating_points``.
+        target_sensitivity: what the thresholds are to reach.
+        constants: of regression heads, the training median.
+        against: ``{name: cases.csv}`` of other runs on the same studies.
+        seed: of the bootstrap.
+        n_boot: resamples of patients.
+        command: that repeats the evaluation.
+        progress: show a progress bar.
+    """
+
+    output_dir: str
+    heads: Mapping[str, Mapping]
+    bundle: Mapping[str, str]
+    weights: str
+    operating_points: str
+    names: Sequence[str] | None = None
+    section: str = "test"
+    freeze: bool = False
+    target_sensitivity: float = 0.9
+    constants: Mapping[str, float] | None = None
+    against: Mapping[str, str] | None = None
+    seed: int = 0
+    n_boot: int = 1000
+    command: str = ""
+    progress: bool = True
+    _rows: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator that keeps its batches whole (``decollate=False``)."""
+        engine.add_event_handler(Events.STARTED, self.begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.take)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def begin(self, engine: Engine) -> None:
+        """Forget an earlier run."""
+        self._rows = []
+        self._bar = tqdm(total=engine.state.epoch_length, desc=f"evaluate {self.section}", disable=not self.progress)
+
+    def take(self, engine: Engine) -> None:
+        """Take the studies of one batch."""
+        batch, pred, target = engine.state.batch, engine.state.output["pred"], engine.state.output["label"]
+        for index in range(len(target["study_valid"])):
+            self._rows.append(self._row(batch, pred, target, index))
+        self._bar.update()
+
+    def _row(self, batch: Mapping, pred: Mapping[str, Tensor], target: Mapping[str, Tensor], index: int) -> dict:
+        row = {name: batch[name][index] for name in ("case_id", "patient_id", "source") if name in batch}
+        row["patient_id"] = row.get("patient_id") or row["case_id"]
+        valid = bool(target["study_valid"][index])
+        row["readable_views"] = int(torch.as_tensor(batch["view_mask"][index]).sum())
+        row["view_problems"] = "; ".join(p for p in json.loads(batch.get("view_problems", ["[]"] * 99)[index]) if p)
+        for column, head in enumerate(self.names or self.heads):
+            if head not in self.heads:
+                continue
+            known = bool(target["targets_known"][index, column])
+            row[truth_column(head)] = float(target["targets"][index, column]) if known else None
+            row |= answers(head, self.heads[head]["kind"], pred[head][index] if valid else None)
+        if "attention" in pred:
+            row["attention"] = " ".join(f"{weight:.3f}" for weight in pred["attention"][index].tolist())
+        return row
+
+    def write(self, engine: Engine) -> None:
+        """Summarise and write every file."""
+        self._bar.close()
+        rows, folder = gathered(self._rows), Path(self.output_dir)
+        scored = [row for row in rows if row["readable_views"]]
+        if not scored:
+            raise ValueError(f"no study of {self.section!r} has a readable view; see python -m medvlm doctor.")
+        digest = sha256_of(self.weights) if Path(self.weights).is_file() else None
+        points = self._points(scored, digest)
+        evaluation = {
+            "bundle": dict(self.bundle),
+            "checkpoint": {"file": Path(self.weights).name, "sha256": digest},
+            "section": self.section,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": self.command,
+            "seed": self.seed,
+            "n_boot": self.n_boot,
+            "n": {
+                "studies": len(rows),
+                "without_readable_view": len(rows) - len(scored),
+                "patients": len({row["patient_id"] for row in rows}),
+            },
+            "heads": summarise_probes(scored, self.heads, points, self.constants, self.n_boot, self.seed),
+            "against": self._compared(scored),
+        }
+        write_rows(rows, folder / "cases.csv")
+        write_text_atomically(json.dumps(evaluation, indent=2, allow_nan=False) + "\n", folder / "evaluation.json")
+        path = write_report(evaluation, rows, folder / "report.html", sections=PROBE_SECTIONS)
+        engine.state.evaluation = evaluation
+        logger.info("report: %s", path)
+
+    def _points(self, rows: list[dict], digest: str | None) -> dict[str, dict]:
+        path = Path(self.operating_points)
+        if self.freeze:
+            points = choose_points(rows, self.heads, self.section, self.target_sensitivity, digest)
+            write_text_atomically(json.dumps(points, indent=4, allow_nan=False) + "\n", path)
+            logger.info("thresholds of %s chosen on %s and frozen in %s", list(points), self.section, path)
+            return points
+        if not path.is_file():
+            return {}
+        points = json.loads(path.read_text(encoding="utf-8"))
+        other = [head for head, point in points.items() if point.get("checkpoint_sha256") not in (None, digest)]
+        if other:
+            logger.warning("%s holds thresholds of %s for other weights than %s: not used", path, other, self.weights)
+        return {head: point for head, point in points.items() if head not in other}
+
+    def _compared(self, rows: list[dict]) -> dict[str, dict]:
+        found = {}
+        for name, file in (self.against or {}).items():
+            ids = {row["case_id"] for row in rows}
+            other = [row for row in read_rows(file) if row["case_id"] in ids]
+            found[name] = compare_probes(rows, other, self.heads)
+        return found
+
+
+def answers(head: str, kind: str, logits: Tensor | None) -> dict[str, float | None]:
+    """Columns of one head of one study; empty where no view could be read."""
+    name = answer_column(head)
+    if logits is None:
+        return {name: None}
+    values = logits.detach().float().reshape(-1)
+    if kind == "binary":
+        return {name: float(torch.sigmoid(values[0]))}
+    if kind == "multiclass":
+        chances = np.asarray(torch.softmax(values, dim=0).tolist())
+        return {name: int(chances.argmax()), **{f"{name}_{k}": float(p) for k, p in enumerate(chances)}}
+    return {name: float(values[0])}
+
+
+def training_medians(cases: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping]) -> dict[str, float]:
+    """What looking at nothing would answer: the median of each regression target over the training section.
+
+    Args:
+        cases: of the training section, with ``targets``.
+        heads: settings by name; ``kind`` is read.
+    """
+    medians = {}
+    for head in (name for name, spec in heads.items() if spec["kind"] == "regression"):
+        known = [value for case in cases if (value := (case.get("targets") or {}).get(head)) is not None]
+        if known:
+            medians[head] = float(np.median(known))
+    return medians

@@ -1,0 +1,181 @@
+"""From the answers of probe heads, one row a study, to scores with intervals over patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from medvlm.metrics.classification import classification_report
+from medvlm.metrics.intervals import Statistic, bootstrap_interval, weighted_mean
+from medvlm.metrics.operating_point import check_operating_point, choose_operating_point
+from medvlm.metrics.ranking import auc_statistic, delong_paired
+from medvlm.metrics.regression import regression_report
+from medvlm.metrics.summary import plain
+
+Row = Mapping[str, Any]
+
+
+def truth_column(head: str) -> str:
+    """Column of a head's true value in ``cases.csv``."""
+    return f"true_{head}"
+
+
+def answer_column(head: str) -> str:
+    """Column of a head's answer: a probability, a predicted class, or a predicted value."""
+    return f"pred_{head}"
+
+
+def known_rows(rows: Sequence[Row], head: str) -> list[Row]:
+    """The rows whose truth and answer are both there."""
+    return [r for r in rows if r.get(truth_column(head)) is not None and r.get(answer_column(head)) is not None]
+
+
+def choose_points(
+    rows: Sequence[Row],
+    heads: Mapping[str, Mapping],
+    section: str,
+    target_sensitivity: float = 0.9,
+    checkpoint_sha256: str | None = None,
+    min_positives: int = 10,
+) -> dict[str, dict]:
+    """An operating point of each binary head with enough positives, chosen on validation.
+
+    Args:
+        rows: one a study.
+        heads: settings by name; ``kind`` is read.
+        section: where the rows come from; a test section is refused.
+        target_sensitivity: that each threshold is to reach.
+        checkpoint_sha256: of the weights.
+        min_positives: heads with fewer are left out.
+    """
+    points = {}
+    for head in (name for name, spec in heads.items() if spec["kind"] == "binary"):
+        known = known_rows(rows, head)
+        truth = [int(row[truth_column(head)] > 0.5) for row in known]
+        if sum(truth) >= max(min_positives, 1):
+            points[head] = choose_operating_point(
+                truth,
+                [row[answer_column(head)] for row in known],
+                target_sensitivity,
+                section,
+                [row["patient_id"] for row in known],
+                checkpoint_sha256,
+                min_positives,
+            )
+    return points
+
+
+def summarise_probes(
+    rows: Sequence[Row],
+    heads: Mapping[str, Mapping],
+    points: Mapping[str, Mapping] | None = None,
+    constants: Mapping[str, float] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Score every head.
+
+    Args:
+        rows: one a study that had a readable view: ``patient_id``, ``true_HEAD`` (None = unknown), ``pred_HEAD``; of a
+            multiclass head also ``pred_HEAD_K``, the probability of class K.
+        heads: settings by name; ``kind`` and ``classes`` are read.
+        points: the frozen operating point of binary heads; 0.5 where there is none.
+        constants: of regression heads, what looking at nothing would answer (the training median).
+        n_boot: resamples of patients.
+        seed: of the resamples.
+
+    Returns:
+        By head ``kind`` and, of a binary one, what ``classification_report`` gives with its ``operating_point``; of a
+        multiclass one ``n``, ``confusion`` (rows true, columns predicted), ``metrics`` (``accuracy``,
+        ``balanced_accuracy``, ``macro_auc``) and ``baseline_majority``; of a regression what ``regression_report``
+        gives. A head without a known truth has ``n`` 0 and a ``note``.
+    """
+    found = {}
+    for head, spec in heads.items():
+        known = known_rows(rows, head)
+        if not known:
+            found[head] = {"kind": spec["kind"], "n": 0, "note": "no study of this section has a known value"}
+            continue
+        truth = np.array([row[truth_column(head)] for row in known], dtype=float)
+        answer = np.array([row[answer_column(head)] for row in known], dtype=float)
+        patients = [row["patient_id"] for row in known]
+        draw = {"n_boot": n_boot, "seed": seed}
+        if spec["kind"] == "binary":
+            point = check_operating_point((points or {}).get(head))
+            report = classification_report(truth > 0.5, answer, patients, point["threshold"], **draw)
+            report["operating_point"] = point
+        elif spec["kind"] == "multiclass":
+            chances = np.array([[row[f"{answer_column(head)}_{k}"] for k in range(spec["classes"])] for row in known])
+            report = multiclass_report(truth.astype(int), chances, patients, **draw)
+        else:
+            report = regression_report(truth, answer, patients, (constants or {}).get(head), **draw)
+        found[head] = {"kind": spec["kind"], **report}
+    return plain(found)
+
+
+def multiclass_report(
+    truth: np.ndarray, probability: np.ndarray, patients: Sequence, n_boot: int = 1000, seed: int = 0
+) -> dict:
+    """Accuracy, balanced accuracy and the mean one-against-rest AUC of a head with several classes.
+
+    Args:
+        truth: ``(N,)`` classes 0 to K - 1.
+        probability: ``(N, K)``.
+        patients: ``(N,)``.
+        n_boot: resamples of patients.
+        seed: of the resamples.
+    """
+    classes = probability.shape[1]
+    called = probability.argmax(axis=1)
+    right = (called == truth).astype(float)
+    counts = np.bincount(truth, minlength=classes)
+    present = [k for k in range(classes) if 0 < counts[k] < len(truth)]
+
+    def balanced(weights: np.ndarray) -> np.ndarray:
+        own = [(truth == k).astype(float) for k in range(classes) if counts[k]]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.mean([(weights @ (member * right)) / (weights @ member) for member in own], axis=0)
+
+    areas = [auc_statistic((truth == k).astype(int), probability[:, k]) for k in present]
+    statistics: dict[str, Statistic] = {"accuracy": weighted_mean(right), "balanced_accuracy": balanced}
+    if areas:
+        statistics["macro_auc"] = lambda weights: np.mean([area(weights) for area in areas], axis=0)
+    ones = np.ones((1, len(truth)))
+    metrics = {}
+    for name, statistic in statistics.items():
+        ci = bootstrap_interval(statistic, patients, n_boot, seed)
+        metrics[name] = {"value": float(statistic(ones)[0]), "ci": list(ci) if ci else None}
+    matrix = np.zeros((classes, classes), dtype=int)
+    np.add.at(matrix, (truth, called), 1)
+    majority = int(counts.argmax())
+    return {
+        "n": len(truth),
+        "n_patients": len(set(map(str, patients))),
+        "confusion": matrix.tolist(),
+        "metrics": metrics,
+        "baseline_majority": {"class": majority, "accuracy": float(counts[majority] / len(truth))},
+    }
+
+
+def compare_probes(rows: Sequence[Row], other: Sequence[Row], heads: Mapping[str, Mapping]) -> dict[str, dict]:
+    """The AUCs of two runs on the same studies, by head: DeLong's paired test.
+
+    Raises:
+        ValueError: when the runs hold other studies.
+    """
+    theirs = {row["case_id"]: row for row in other}
+    if set(theirs) != {row["case_id"] for row in rows}:
+        raise ValueError("both runs must hold the same studies; evaluate both on one section of one datalist.")
+    found = {}
+    for head in (name for name, spec in heads.items() if spec["kind"] == "binary"):
+        known = [r for r in known_rows(rows, head) if theirs[r["case_id"]].get(answer_column(head)) is not None]
+        truth = np.array([int(row[truth_column(head)] > 0.5) for row in known])
+        if len(set(truth.tolist())) == 2:
+            scores = (
+                np.array([row[answer_column(head)] for row in known], dtype=float),
+                np.array([theirs[row["case_id"]][answer_column(head)] for row in known], dtype=float),
+            )
+            found[head] = {"n": len(known), **delong_paired(truth, *scores)}
+    return plain(found)
