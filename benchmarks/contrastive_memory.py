@@ -3,8 +3,9 @@
     python benchmarks/contrastive_memory.py [--n 16384] [--dim 256] [--chunk 1024] [--repeats 2] [--json FILE]
 
 Each runs in a process of its own; the figure is the peak of resident memory less what was resident before the loss
-(interpreter, torch, embeddings), and CPU seconds are shown beside it. The whole matrix is the formula written with torch operations, as peers have it. With
-``--repeats`` above 1 the largest peak of each counts. Losses and gradients of the two are compared.
+(interpreter, torch, embeddings), and CPU seconds are shown beside it. The whole matrix is the formula written with
+torch operations, as peers have it. With ``--repeats`` above 1 the largest peak of each counts. Losses and gradients of
+the two are compared.
 """
 
 from __future__ import annotations

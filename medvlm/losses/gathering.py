@@ -57,6 +57,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        """Rows ``(n, ...)`` of this process to ``(sum of counts, ...)`` of all."""
         ctx.counts = counts
         padded = rows.new_zeros((max(1, *counts), *rows.shape[1:]))
         padded[: rows.shape[0]] = rows

@@ -98,6 +98,7 @@ class _SigmoidSum(torch.autograd.Function):
     def forward(
         ctx: Any, rows: Tensor, columns: Tensor, scale: Tensor, bias: Tensor, positives: Positives, chunk: int
     ) -> Tensor:
+        """Rows ``(n, D)`` and columns ``(m, D)`` to a scalar; keeps the gradients, in the shapes of the inputs."""
         learns = any(ctx.needs_input_grad[:4])
         total, d_scale, d_bias = (rows.new_zeros(()) for _ in range(3))
         d_rows, d_columns = (torch.zeros_like(x) if learns else None for x in (rows, columns))
@@ -140,6 +141,7 @@ class _SoftmaxRows(torch.autograd.Function):
     def forward(
         ctx: Any, rows: Tensor, columns: Tensor, scale: Tensor, positives: Positives, chunk: int
     ) -> tuple[Tensor, Tensor]:
+        """Rows ``(n, D)`` and columns ``(m, D)`` to losses ``(n,)`` and flags ``(n,)``; keeps the normalisers."""
         count = rows.shape[0]
         normaliser, mass, agreement = rows.new_full((count,), -torch.inf), rows.new_zeros(count), rows.new_zeros(count)
         with torch.autocast(rows.device.type, enabled=False):
