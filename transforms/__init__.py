@@ -7,6 +7,7 @@ from transforms.channels import RandChanneld, RandModalityDropout, RandModalityD
 from transforms.cine import Cine, CineInfo
 from transforms.cine_augment import RandCineAffined, RandCineIntensityd, RandDropViewd
 from transforms.cine_reading import CineReader, open_cine, views_of
+from transforms.cine_resampling import RequireViewd, ResampleCined
 from transforms.cine_sampling import NormaliseCined, SampleFramesd
 from transforms.cine_study import LoadCined, PickCined
 from transforms.components import DropSmallComponents, DropSmallComponentsd
@@ -51,6 +52,8 @@ __all__ = [
     "RandSliced",
     "RegionsToLabels",
     "RegionsToLabelsd",
+    "RequireViewd",
+    "ResampleCined",
     "SampleFramesd",
     "SelectChannels",
     "SelectChannelsd",
