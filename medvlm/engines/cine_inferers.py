@@ -12,6 +12,21 @@ from torch import Tensor
 OBJECTIVES = ("contrastive", "captioning")
 
 
+def evaluable(objectives: Sequence[str]) -> list[str]:
+    """Of the objectives that a network was trained for, those whose outputs can be evaluated.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    found = [name for name in OBJECTIVES if name in objectives]
+    if not found:
+        raise ValueError(
+            f"only {OBJECTIVES} give something to evaluate, got a network trained for {list(objectives)}; train one of "
+            "them on its weights first, or a probe (train_probe.json, evaluate_probe.json)."
+        )
+    return found
+
+
 class CineInferer(Inferer):
     """Ask a ``CineTextNet`` for everything that evaluation and prediction look at, as tensors that decollate.
 

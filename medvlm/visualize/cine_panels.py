@@ -113,9 +113,8 @@ def looked_at(
     """
     video = _check(video, labels)
     if not looks or any(look.heat.ndim != 4 or len(look.heat) != len(video) for look in looks):
-        raise ValueError(
-            f"each sentence needs heat (N, t, h, w) of the {len(video)} views, got {[np.shape(l.heat) for l in looks]}."
-        )
+        shapes = [np.shape(look.heat) for look in looks]
+        raise ValueError(f"each sentence needs heat (N, t, h, w) of the {len(video)} views, got shapes {shapes}.")
     columns = min(columns, *(look.heat.shape[1] for look in looks))
     size = (TILE * 1.2, TILE * 1.2 * video.shape[2] / video.shape[3])
     width = LABEL + max(columns, 3) * (size[0] + GAP)
