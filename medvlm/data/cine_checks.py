@@ -10,6 +10,7 @@ import numpy as np
 
 from medvlm.data.cine_headers import CineHeader, read_cine_header
 from medvlm.data.cine_patients import video_file
+from medvlm.data.dicom_decoding import decode_one_frame
 from medvlm.data.duplicates import equal_files
 from medvlm.data.problems import Problem
 from medvlm.data.reading import ReadError
@@ -117,10 +118,8 @@ def _check_pixels(header: CineHeader, found: _Findings) -> None:
     """Decode one frame in the middle: damaged streams and empty videos show there."""
     if header.kind != "dicom" or header.missing_decoder:
         return
-    from pydicom.pixels import pixel_array
-
     try:
-        frame = pixel_array(header.path, index=header.frames // 2 if header.frames > 1 else None)
+        frame = decode_one_frame(header.path, header.frames // 2 if header.frames > 1 else None)
     except Exception as error:  # decoders raise whatever they like on damaged streams
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         found.add("error", header.path, f"its frames cannot be decoded ({first_line})", "copy or download it again")

@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from medvlm.data.dicom_decoding import missing_decoder
 from medvlm.data.reading import ReadError
 
 _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -136,22 +137,6 @@ def _walk_fragments(stream: Any, size: int) -> tuple[int, bool]:
 
 def _is_mpeg(syntax: Any) -> bool:
     return str(syntax).startswith("1.2.840.10008.1.2.4.10")
-
-
-def missing_decoder(syntax: Any) -> str:
-    """What has to be installed to decode a transfer syntax; empty where nothing is missing."""
-    if syntax is None or not syntax.is_compressed or syntax.is_deflated:
-        return ""
-    from pydicom.pixels import get_decoder
-
-    name = getattr(syntax, "name", str(syntax))
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        return f"a converter: {name} cannot be decoded here; store the video as MP4 or uncompressed DICOM"
-    if decoder.is_available:
-        return ""
-    return f"the package for {name}: pip install 'medvlm-bundles[dicom]' (pylibjpeg and its plug-ins)"
 
 
 def dicom_rate(header: Any) -> float | None:

@@ -13,7 +13,8 @@ from PIL import Image
 from medvlm.data.cine_checks import check_study
 from medvlm.data.cine_headers import read_cine_header
 from medvlm.data.datalists import save_datalist
-from medvlm.data.dicom_facts import dicom_angles, dicom_rate, missing_decoder
+from medvlm.data.dicom_decoding import missing_decoder
+from medvlm.data.dicom_facts import dicom_angles, dicom_rate
 from medvlm.data.doctor import doctor, examine
 from medvlm.data.duplicates import equal_files
 from medvlm.data.prepare import prepare
