@@ -30,6 +30,8 @@ def train(
 ) -> list[Path]:
     """Run a bundle's curriculum: ``train.json`` with each ``stage_*.json`` in turn, then freeze the operating point.
 
+    A bundle without stages is trained by ``train.json`` alone.
+
     A stage that has already run with the same configuration and the same datalist is left alone, so that a second call
     is quick and an interrupted one goes on where it stopped.
 
@@ -51,21 +53,27 @@ def train(
     root = find_bundle(bundle)
     _check_folder(dataset_dir, overrides)
     files = []
-    for stage in _chosen_stages(root, stages):
-        configs = [root / "configs" / "train.json", stage, *_overlay_files(root, overlays)]
+    for stage in _chosen_stages(root, stages) or [None]:
+        configs = [root / "configs" / "train.json", *([stage] if stage else []), *_overlay_files(root, overlays)]
         files.append(_run_stage(root, configs, str(Path(dataset_dir).resolve()), again, overrides))
-    if calibrate:
+    if calibrate and _beside(root, overlays, "calibrate"):
         freeze_operating_point(bundle, dataset_dir, overlays=overlays, **overrides)
     return files
 
 
 def freeze_operating_point(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), **overrides: Any) -> None:
-    """Choose the threshold on the validation section (``calibrate.json``) and write it beside the weights."""
-    evaluate(bundle, dataset_dir, overlays=[*_listed(overlays), "calibrate"], **overrides)
+    """Choose thresholds on the validation section (``calibrate.json``) and write them beside the weights."""
+    calibration = _beside(find_bundle(bundle), overlays, "calibrate")
+    if calibration is None:
+        raise ValueError(f"{bundle} has no calibrate.json: none of its answers has a threshold.")
+    evaluate(bundle, dataset_dir, overlays=[*_listed(overlays), calibration.stem], **overrides)
 
 
 def evaluate(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), **overrides: Any) -> None:
     """Evaluate a bundle: ``train.json`` with ``evaluate.json`` and any overlays over it.
+
+    An overlay ``train_NAME`` is evaluated by ``evaluate_NAME.json`` and calibrated by ``calibrate_NAME.json`` where the
+    bundle has them.
 
     Args:
         bundle: name or path of the bundle.
@@ -76,10 +84,19 @@ def evaluate(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), 
     root = find_bundle(bundle)
     _check_folder(dataset_dir, overrides)
     files = _overlay_files(root, overlays)
-    last = [path for path in files if path.stem == "calibrate"]
-    first = [path for path in files if path.stem != "calibrate"]
-    configs = [root / "configs" / "train.json", *first, root / "configs" / "evaluate.json", *last]
+    last = [path for path in files if path.stem.startswith("calibrate")]
+    first = [path for path in files if path not in last]
+    evaluation = _beside(root, overlays, "evaluate") or root / "configs" / "evaluate.json"
+    configs = [root / "configs" / "train.json", *first, evaluation, *last]
     _run(root, configs, str(Path(dataset_dir).resolve()), overrides)
+
+
+def _beside(root: Path, overlays: str | Sequence[str], kind: str) -> Path | None:
+    """``KIND_NAME.json`` for an overlay ``train_NAME``, else ``KIND.json``, where the bundle has it."""
+    names = [Path(name).stem for name in _listed(overlays)]
+    wanted = [f"{kind}_{name.removeprefix('train_')}" for name in names if name.startswith("train_")]
+    files = [root / "configs" / f"{name}.json" for name in (*wanted, kind)]
+    return next((file for file in files if file.is_file()), None)
 
 
 def _check_folder(dataset_dir: str, overrides: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ class ProbeEvaluation:
         section: of the datalist; a test section never chooses a threshold.
         freeze: choose the thresholds on this section and write them to ``operating_points``.
         target_sensitivity: what the thresholds are to reach.
+        min_positives: fewest positives on which a threshold may be chosen.
         constants: of regression heads, the training median.
         against: ``{name: cases.csv}`` of other runs on the same studies.
         seed: of the bootstrap.
@@ -61,6 +62,7 @@ class ProbeEvaluation:
     section: str = "test"
     freeze: bool = False
     target_sensitivity: float = 0.9
+    min_positives: int = 10
     constants: Mapping[str, float] | None = None
     against: Mapping[str, str] | None = None
     seed: int = 0
@@ -137,7 +139,9 @@ class ProbeEvaluation:
     def _points(self, rows: list[dict], digest: str | None) -> dict[str, dict]:
         path = Path(self.operating_points)
         if self.freeze:
-            points = choose_points(rows, self.heads, self.section, self.target_sensitivity, digest)
+            points = choose_points(
+                rows, self.heads, self.section, self.target_sensitivity, digest, self.min_positives
+            )
             write_text_atomically(json.dumps(points, indent=4, allow_nan=False) + "\n", path)
             logger.info("thresholds of %s chosen on %s and frozen in %s", list(points), self.section, path)
             return points

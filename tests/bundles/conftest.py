@@ -91,3 +91,53 @@ def trained(bundle, phantoms, tiny) -> Path:
 
     train(str(bundle), str(phantoms), **tiny)
     return bundle
+
+
+@pytest.fixture(scope="session")
+def cines(tmp_path_factory) -> Path:
+    """Folder with coronary phantoms and their ``datalist.json``."""
+    from medvlm.data.phantoms.coronary_dataset import write_coronary_phantoms
+    from medvlm.data.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("coronary data")
+    write_coronary_phantoms(
+        folder, studies=24, seed=2, size=48, frames=8, views=(1, 2), fractions=(0.5, 0.25, 0.25), progress=False
+    )
+    prepare("cine_manifest", root=folder / "coronary", out=folder / "datalist.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cines() -> dict:
+    """Overrides that make every training of the coronary bundle take seconds."""
+    return {
+        "epochs": 1,
+        "batch_size": 4,
+        "val_interval": 1,
+        "frames": 4,
+        "image_size": 32,
+        "max_views": 2,
+        "max_tokens": 96,
+        "vocab_size": 600,
+        "progress": False,
+        "log_interval": 1,
+    }
+
+
+@pytest.fixture(scope="session")
+def coronary(tmp_path_factory) -> Path:
+    """A copy of the coronary bundle that tests may train into."""
+    folder = tmp_path_factory.mktemp("bundles") / "coronary_angiography_clip"
+    ignored = shutil.ignore_patterns("models", "eval", "logs")
+    shutil.copytree(ROOT / "bundles" / "coronary_angiography_clip", folder, ignore=ignored)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_coronary(coronary, cines, tiny_cines) -> Path:
+    """The coronary bundle after one tiny epoch of its multitask training and of its probes, with frozen thresholds."""
+    from medvlm.bundle.curriculum import train
+
+    train(str(coronary), str(cines), **tiny_cines)
+    train(str(coronary), str(cines), overlays="train_probe", min_positives=1, bootstrap_repeats=20, **tiny_cines)
+    return coronary

@@ -1,0 +1,107 @@
+"""Every training config of the coronary bundle runs on phantoms."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import monai.bundle
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+
+@pytest.fixture
+def run(coronary, cines, tiny_cines, tmp_path):
+    """``run([config names], **overrides)`` through ``monai.bundle.run``, into a folder of the test's own."""
+
+    def run(configs, **overrides):
+        files = [str(coronary / "configs" / f"{name}.json") for name in configs]
+        where = {"ckpt_dir": str(tmp_path / "models"), "log_dir": str(tmp_path / "logs")}
+        settings = {**tiny_cines, **where, **overrides}
+        monai.bundle.run(config_file=files, bundle_root=str(coronary), dataset_dir=str(cines), **settings)
+        return tmp_path / "models"
+
+    return run
+
+
+def test_multitask_training_and_probes_leave_weights_tokenizer_and_thresholds(trained_coronary):
+    models = trained_coronary / "models"
+    assert {"model.pt", "probe.pt", "operating_points.json"} <= {path.name for path in models.iterdir()}
+    assert (models / "tokenizer" / "tokenizer.json").is_file()
+    points = json.loads((models / "operating_points.json").read_text(encoding="utf-8"))
+    assert all(point["frozen"] and point["chosen_on"] == "validation" for point in points.values()) and points
+
+
+def test_a_frozen_probe_keeps_the_encoder_that_it_started_from(trained_coronary):
+    network = torch.load(trained_coronary / "models" / "model.pt", weights_only=True)
+    probe = torch.load(trained_coronary / "models" / "probe.pt", weights_only=True)
+    shared = [name for name in probe if name.startswith(("video_encoder.", "aggregator."))]
+    assert shared and all(torch.equal(network[name], probe[name]) for name in shared)
+
+
+def test_tensorboard_holds_terms_weights_rates_norms_temperature_and_scores(trained_coronary):
+    events = EventAccumulator(str(trained_coronary / "logs" / "multitask"))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    terms = {f"loss/{name}" for name in ("total", "contrastive", "captioning", "masked_video", "scale", "bias")}
+    assert terms <= scalars
+    assert {"loss/weight_masked_video", "gradient_norm/video_encoder", "validation/score"} <= scalars
+    assert any(tag.startswith("learning_rate/text_encoder") for tag in scalars)
+
+
+@pytest.mark.parametrize("overlay", ["contrastive", "contrastive_single_video", "captioning", "masked_video"])
+def test_a_single_objective_is_an_overlay(run, overlay):
+    assert list(run(["train", overlay]).glob("*.pt"))
+
+
+@pytest.mark.parametrize("weighting", ["kendall", "gradnorm"])
+def test_the_weighting_is_one_key(run, weighting):
+    assert (run(["train"], weighting=weighting) / "model.pt").is_file()
+
+
+def test_the_contrastive_loss_is_one_key(run):
+    assert (run(["train", "contrastive"], contrastive_kind="softmax") / "model.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"frozen": []}, {"frozen": ["aggregator"], "frozen_fractions": {"video_encoder": 0.5}}],
+    ids=["full", "partial"],
+)
+def test_a_probe_is_fine_tuned_in_full_or_in_part(run, trained_coronary, settings):
+    start = str(trained_coronary / "models" / "model.pt")
+    models = run(["train", "train_probe"], initial_weights=start, **settings)
+    before = torch.load(start, weights_only=True)
+    after = torch.load(models / "probe.pt", weights_only=True)
+    moved = [name for name in after if name in before and not torch.equal(before[name], after[name])]
+    assert any(name.startswith("video_encoder.") for name in moved)
+    first = "video_encoder.stages.0.conv1.weight"
+    assert (first in moved) == (settings["frozen"] == [])
+
+
+def test_training_with_another_tokenizer_than_the_weights_is_refused(run, trained_coronary):
+    with pytest.raises(RuntimeError) as refused:
+        run(["train"], initial_weights=str(trained_coronary / "models" / "model.pt"), vocab_size=400)
+    cause: BaseException | None = refused.value
+    said = ""
+    while cause is not None:
+        said, cause = f"{said} {cause}", cause.__cause__
+    assert "tokenizer" in said or "vocab" in said or "size mismatch" in said, said
+
+
+def test_two_processes_train_one_network(coronary, cines, tiny_cines, tmp_path):
+    configs = [str(coronary / "configs" / f"{name}.json") for name in ("train", "multi_gpu_train")]
+    settings = {**tiny_cines, "ckpt_dir": str(tmp_path / "models"), "log_dir": str(tmp_path / "logs")}
+    flags = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m",
+            "monai.bundle", "run", "--config_file", str(configs), "--bundle_root", str(coronary),
+            "--dataset_dir", str(cines), *flags,
+        ],
+        capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "models" / "model.pt").is_file()
