@@ -15,6 +15,7 @@ import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,16 @@ from medvlm.tokenizer_fingerprint import fingerprint
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["check_tokenizer", "ensure_tokenizer", "fingerprint", "load_tokenizer", "train_wordpiece"]
+__all__ = [
+    "Vocabulary",
+    "check_tokenizer",
+    "ensure_tokenizer",
+    "find_tokenizer",
+    "fingerprint",
+    "load_tokenizer",
+    "train_wordpiece",
+    "vocabulary_of",
+]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Ids 0 to 4; [CLS] begins and [SEP] ends a text."""
@@ -214,6 +224,48 @@ def load_tokenizer(path: str | Path) -> Any:
     except Exception as error:  # transformers raises whatever the damaged file makes it raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be read ({first_line}); copy or train it again.") from error
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a network has to know of its tokenizer to be built.
+
+    Attributes:
+        size: number of tokens.
+        bos_id: begins a text.
+        eos_id: ends it.
+        pad_id: fills up.
+        banned_ids: never written: the unknown token and the mask, where there are such.
+    """
+
+    size: int
+    bos_id: int
+    eos_id: int
+    pad_id: int
+    banned_ids: tuple[int, ...] = ()
+
+
+def find_tokenizer(path: str | Path) -> Any:
+    """Load the tokenizer of a folder as ``load_tokenizer`` does; ``None`` where there is none yet."""
+    return load_tokenizer(path) if _holds_tokenizer(Path(path)) else None
+
+
+def vocabulary_of(tokenizer: Any, size: int) -> Vocabulary:
+    """The vocabulary of a tokenizer, or that which ``train_wordpiece`` would give.
+
+    So a network can be built, looked at and exported where no tokenizer has been trained yet.
+
+    Args:
+        tokenizer: of ``transformers``, or ``None``.
+        size: number of tokens where there is no tokenizer.
+    """
+    if tokenizer is None:
+        pad, unknown, begin, end, mask = (SPECIAL_TOKENS.index(f"[{n}]") for n in ("PAD", "UNK", "CLS", "SEP", "MASK"))
+        return Vocabulary(size, begin, end, pad, (unknown, mask))
+    banned = tuple(i for i in (tokenizer.unk_token_id, tokenizer.mask_token_id) if i is not None)
+    begin = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    return Vocabulary(len(tokenizer), begin, end, tokenizer.pad_token_id, banned)
 
 
 def _loader(folder: Path) -> Any:

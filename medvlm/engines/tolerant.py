@@ -55,8 +55,8 @@ def innermost(error: BaseException) -> BaseException:
 
 def files_of(case: dict) -> tuple[str, ...]:
     """The files (or folders) that a case is read from."""
-    image = case.get("image", case.get("path", ()))
-    return tuple(image) if isinstance(image, list | tuple) else (str(image),)
+    files = next((case[key] for key in ("image", "video", "path") if key in case), ())
+    return tuple(files) if isinstance(files, list | tuple) else (str(files),)
 
 
 class TolerantDataset(IterableDataset):

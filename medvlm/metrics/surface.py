@@ -97,9 +97,7 @@ def surface_elements(mask: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.
     return np.stack(found, axis=1) * np.asarray(spacing), sizes[codes[found]]
 
 
-def hausdorff_mm(
-    pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], percentile: float = 95.0
-) -> float:
+def hausdorff_mm(pred: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float], percentile: float = 95.0) -> float:
     """Robust Hausdorff distance: the larger of the two directions' area-weighted percentiles.
 
     Args:

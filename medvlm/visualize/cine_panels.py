@@ -86,8 +86,15 @@ def contact_sheet(video: np.ndarray, labels: Sequence[str], columns: int = 6, dp
 
 
 def _label(figure: Figure, label: str, middle: float) -> None:
-    words = "\n".join(textwrap.fill(shorten(line, 54), 20) for line in label.splitlines())
-    figure.text(0.04 / figure.get_figwidth(), 1 - middle / figure.get_figheight(), words, va="center", fontsize=7.5)
+    words = "\n".join(textwrap.fill(shorten(line, 54), 22) for line in label.splitlines())
+    figure.text(
+        0.04 / figure.get_figwidth(),
+        1 - middle / figure.get_figheight(),
+        words,
+        va="center",
+        fontsize=8.5,
+        linespacing=1.3,
+    )
 
 
 def looked_at(

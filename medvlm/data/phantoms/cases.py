@@ -129,8 +129,6 @@ def _with_copies(cases: list[Case]) -> list[Case]:
         same = [other for other in out if (other.kind is None) == (case.kind is None) and other.copy_of is None]
         if case.index % 7 == 4 and same:
             like = same[-1]
-            case = Case(
-                case.index, like.patient, 0, like.kind, like.faint, like.rich_mimics, like.index, case.entropy
-            )
+            case = Case(case.index, like.patient, 0, like.kind, like.faint, like.rich_mimics, like.index, case.entropy)
         out.append(case)
     return out

@@ -92,6 +92,7 @@ class _Growth:
     step_mm: float
     tortuosity: float
     calibre: float
+    variation: float
     branches: dict[str, _Branch] = field(default_factory=dict)
 
     def place(self, polar: Array) -> Array:
@@ -120,7 +121,7 @@ class _Growth:
             leaves: branch and share of its way at which this one leaves.
         """
         wanted = np.array(controls, float)
-        wanted += self.rng.normal(size=wanted.shape).clip(-2, 2) * (2.0, 3.0, 0.015)
+        wanted += self.variation * self.rng.normal(size=wanted.shape).clip(-2, 2) * (2.0, 3.0, 0.015)
         waves = self.rng.normal(size=(3, 3)), self.rng.uniform(0, 2 * np.pi, 3), self.rng.uniform(14, 38, 3)
         origin, joint, start = None, None, 0.0
         if leaves is not None:
@@ -192,7 +193,11 @@ def _smooth(controls: Array, at: Array) -> Array:
 
 
 def coronary_tree(
-    rng: np.random.Generator, dominance: str = "right", step_mm: float = 0.8, calibre: float = 1.0
+    rng: np.random.Generator,
+    dominance: str = "right",
+    step_mm: float = 0.8,
+    calibre: float = 1.0,
+    variation: float = 1.0,
 ) -> Tree:
     """Grow one person's coronary arteries.
 
@@ -203,33 +208,37 @@ def coronary_tree(
             descending leaves the right, the posterolateral the circumflex).
         step_mm: length of a piece.
         calibre: factor on all radii.
+        variation: factor on how much persons differ in shape; 0 gives everybody of one dominance the same arteries.
 
     Raises:
         ValueError: no such dominance.
     """
     if dominance not in DOMINANCE:
         raise ValueError(f"dominance must be one of {', '.join(DOMINANCE)}, got {dominance!r}.")
-    size, width = rng.normal(1, 0.06, 2).clip(0.88, 1.14)
+    size, width = 1 + variation * rng.normal(0, 0.06, 2).clip(-0.12, 0.14)
     growth = _Growth(
         rng=rng,
         length_mm=76 * size,
         radius_mm=35 * size,
         step_mm=step_mm,
-        tortuosity=float(rng.uniform(0.5, 2.2)),
+        tortuosity=float(variation * rng.uniform(0.5, 2.2)),
         calibre=calibre * width,
+        variation=variation,
     )
-    frame = _heart_frame(rng)
-    has_ramus, has_second_diagonal, has_second_marginal = rng.random(3) < (0.3, 0.8, 0.75)
+    frame = _heart_frame(rng, variation)
+    # rarer branches come and go less where persons vary less
+    chances = 0.5 + (np.array([0.3, 0.8, 0.75]) - 0.5) / max(variation, 0.4) ** 0.5
+    has_ramus, has_second_diagonal, has_second_marginal = rng.random(3) < chances
     _grow_left(growth, dominance, has_ramus, has_second_diagonal, has_second_marginal)
     _grow_right(growth, dominance)
     return growth.finish(frame, DOMINANCE.index(dominance))
 
 
-def _heart_frame(rng: np.random.Generator) -> Array:
+def _heart_frame(rng: np.random.Generator, variation: float) -> Array:
     """Axes of a heart whose apex points to Left, anterior and inferior, as rows, in patient coordinates."""
-    apex = np.array([0.60, -0.50, -0.62]) + rng.normal(size=3).clip(-2, 2) * 0.06
+    apex = np.array([0.60, -0.50, -0.62]) + rng.normal(size=3).clip(-2, 2) * 0.06 * variation
     apex /= np.linalg.norm(apex)
-    groove = np.array([0.10, -0.55, 0.80]) + rng.normal(size=3).clip(-2, 2) * 0.05
+    groove = np.array([0.10, -0.55, 0.80]) + rng.normal(size=3).clip(-2, 2) * 0.05 * variation
     groove -= apex * (groove @ apex)
     groove /= np.linalg.norm(groove)
     lateral = np.cross(apex, groove)
@@ -240,7 +249,7 @@ def _grow_left(growth: _Growth, dominance: str, ramus: bool, second_diagonal: bo
     supplies = {"right": (1.4, 0.8), "codominant": (1.5, 1.0), "left": (1.65, 1.35)}[dominance]
     end = {"right": 126, "codominant": 150, "left": 176}[dominance]
     growth.grow("lm", [(-16, 48, 0.38), (-9, 34, 0.66), (-3, 23, 0.92)], (2.3, 2.2), [("left_main", 1)])
-    first, second = growth.rng.uniform(0.24, 0.32), growth.rng.uniform(0.46, 0.56)
+    first, second = (0.28, 0.51) + growth.variation * growth.rng.uniform((-0.04, -0.05), (0.04, 0.05))
     growth.grow(
         "lad",
         [(4, 8, 1.02), (24, 0, 1.02), (48, -3, 1), (72, 0, 1), (96, 0, 1)],

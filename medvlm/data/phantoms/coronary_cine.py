@@ -34,11 +34,13 @@ class Look:
         size: pixels of a side.
         field_mm: side of the frame in the plane of the isocentre.
         contrast: factor on the contrast's attenuation.
+        variation: factor on how much the middle of the frame strays.
     """
 
     size: int = 96
     field_mm: float = 108.0
     contrast: float = 1.0
+    variation: float = 1.0
 
     @property
     def step_mm(self) -> float:
@@ -122,7 +124,7 @@ def _aimed(rng: np.random.Generator, tree: Tree, view: View, look: Look, points:
     own = (tree.side == view.side) & (tree.segment >= 0)
     pixels, _ = arm.project(points[:, own])
     middle = (pixels.reshape(-1, 2).min(0) + pixels.reshape(-1, 2).max(0)) / 2 - (look.size - 1) / 2
-    centre = middle * arm.pixel_mm + rng.normal(0, 3, 2)
+    centre = middle * arm.pixel_mm + look.variation * rng.normal(0, 3, 2)
     return CArm(view.primary_deg, view.secondary_deg, look.size, look.field_mm, (float(centre[0]), float(centre[1])))
 
 

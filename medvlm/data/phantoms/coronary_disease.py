@@ -19,6 +19,9 @@ TRUNKS = {
 }  # fmt: skip
 """Segments of the large arteries and how often each has the worst lesion there: about as in clinical series."""
 MILD, MODERATE, SEVERE = (20, 25, 30, 35, 40, 45), (50, 55, 60, 65, 70), (75, 80, 85, 90, 95, 99)
+FLOW = {90: 0.9, 95: 0.75, 99: 0.5}
+"""Severity of a stenosis -> share of the contrast that passes it; milder ones let all of it pass."""
+_HOW_OFTEN = {75: 0.1, 80: 0.2, 85: 0.2, 90: 0.25, 95: 0.15, 99: 0.1}
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Rates:
         calcification: mean number of calcified segments, the same in both classes; diseased ones come first.
         extra_lesions: mean number of further lesions that are mild or moderate, the same in both classes.
         moderate: share of these that are of 50 to 70%, which look much like 75%.
+        severe_from: least percentage of a severe stenosis that is not faint.
     """
 
     stenosis: float = 0.5
@@ -85,6 +89,7 @@ class Rates:
     calcification: float = 0.5
     extra_lesions: float = 1.2
     moderate: float = 0.3
+    severe_from: int = 75
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,14 @@ class Lumen:
     Attributes:
         radius_mm: of the lumen; 0 inside an occlusion.
         blocked: True beyond an occlusion.
-        slowed: number of lesions of 95 or 99% that lie upstream.
+        flow: share of the contrast that comes past the narrowings upstream; it comes later, too.
         collateral: ``COLLATERALS`` index that fills a blocked point.
         beyond_mm: way from the occlusion, 0 elsewhere.
     """
 
     radius_mm: Array
     blocked: NDArray[np.bool_]
-    slowed: NDArray[np.int64]
+    flow: Array
     collateral: NDArray[np.int64]
     beyond_mm: Array
 
@@ -120,7 +125,7 @@ def draw_disease(rng: np.random.Generator, tree: Tree, imaged: list[int], positi
     if positive:
         lesions.append(_worst(rng, imaged, rates))
         if rng.random() < 0.3:
-            lesions.append(_lesion(rng, _place(rng, imaged, rates), int(rng.choice(SEVERE))))
+            lesions.append(_lesion(rng, _place(rng, imaged, rates), _percent(rng, rates)))
     for _ in range(rng.poisson(rates.extra_lesions)):
         percent = int(rng.choice(MODERATE if rng.random() < rates.moderate else MILD))
         lesions.append(_lesion(rng, int(rng.choice(imaged)), percent))
@@ -156,7 +161,13 @@ def _worst(rng: np.random.Generator, imaged: list[int], rates: Rates) -> Lesion:
     segment = _place(rng, imaged, rates)
     if kind[1] < rates.faint:
         return Lesion(segment, int(rng.choice((75, 80))), float(rng.uniform(0.2, 0.8)), float(rng.uniform(5, 7)))
-    return _lesion(rng, segment, int(rng.choice(SEVERE, p=(0.1, 0.2, 0.2, 0.25, 0.15, 0.1))))
+    return _lesion(rng, segment, _percent(rng, rates))
+
+
+def _percent(rng: np.random.Generator, rates: Rates) -> int:
+    values = [percent for percent in SEVERE if percent >= rates.severe_from]
+    weights = np.array([_HOW_OFTEN[percent] for percent in values])
+    return int(rng.choice(values, p=weights / weights.sum()))
 
 
 def _lesion(rng: np.random.Generator, segment: int, percent: int) -> Lesion:
@@ -194,7 +205,7 @@ def diseased_lumen(tree: Tree, disease: Disease) -> Lumen:
     """
     radius = tree.radius_mm.copy()
     count = len(radius)
-    blocked, slowed = np.zeros(count, bool), np.zeros(count, np.int64)
+    blocked, flow = np.zeros(count, bool), np.ones(count)
     collateral, beyond_mm = np.zeros(count, np.int64), np.zeros(count)
     for lesion in disease.lesions:
         centre = _centre(tree, lesion)
@@ -202,8 +213,7 @@ def diseased_lumen(tree: Tree, disease: Disease) -> Lumen:
         away = np.where(same, tree.path_mm - tree.path_mm[centre], np.inf)
         if lesion.percent < 100:
             radius *= 1 - lesion.percent / 100 * _dip(2 * np.abs(away) / lesion.length_mm)
-            if lesion.percent >= 95:
-                slowed += tree.beyond(centre)
+            flow[tree.beyond(centre)] *= FLOW.get(lesion.percent, 1.0)
             continue
         after = tree.beyond(centre)
         after[centre] = True
@@ -213,7 +223,7 @@ def diseased_lumen(tree: Tree, disease: Disease) -> Lumen:
         if lesion.chronic:  # the stump tapers; an acute occlusion is cut off
             radius *= np.where((away <= 0) & (away > -8), np.clip(-away / 8, 0.1, 1), 1)
         radius[same & (away >= 0) & (away < lesion.length_mm)] = 0
-    return Lumen(radius, blocked, slowed, collateral, beyond_mm)
+    return Lumen(radius, blocked, flow, collateral, beyond_mm)
 
 
 def _dip(share: Array) -> Array:

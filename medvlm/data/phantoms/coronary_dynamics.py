@@ -124,9 +124,9 @@ class Injection:
         Beyond an occlusion there is none, unless collaterals fill it: late, faint, and from the far end; those that
         come from the other artery fill the bed when that one is injected.
         """
-        travel = tree.path_mm / self.speed_mm_s + 0.35 * lumen.slowed
+        travel = tree.path_mm / self.speed_mm_s + 0.8 * (1 - lumen.flow)
         own = (tree.side == self.side) & ~lumen.blocked
-        arrival, strength = self.start_s + travel, np.where(own, 0.9**lumen.slowed, 0.0)
+        arrival, strength = self.start_s + travel, np.where(own, lumen.flow, 0.0)
         ipsilateral = (lumen.collateral == COLLATERALS.index("ipsilateral")) & (tree.side == self.side)
         contralateral = (lumen.collateral == COLLATERALS.index("contralateral")) & (tree.side != self.side)
         fed = lumen.blocked & (ipsilateral | contralateral)

@@ -55,11 +55,11 @@ class Study:
         """``PatientID``."""
         return f"CORO{self.patient:04d}"
 
-    def person(self, step_mm: float, calibre: float) -> Tree:
+    def person(self, step_mm: float, calibre: float, variation: float = 1.0) -> Tree:
         """The coronary tree; depends on the patient only."""
         rng = np.random.default_rng([self.seed, _NAME, _ANATOMY, self.patient])
         dominance = DOMINANCE[int(rng.choice(3, p=(0.78, 0.12, 0.10)))]
-        return coronary_tree(rng, dominance, step_mm, calibre)
+        return coronary_tree(rng, dominance, step_mm, calibre, variation)
 
     def shown(self, tree: Tree, rates: Rates) -> Shown:
         """What the study shows."""
@@ -68,21 +68,25 @@ class Study:
         disease: Disease = draw_disease(rng, tree, imaged, self.positive, rates)
         return Shown(tree, disease, frozenset(self.sides))
 
-    def views(self, frames: Sequence[int], fps: Sequence[float]) -> list[View]:
+    def views(
+        self, frames: Sequence[int], fps: Sequence[float], projections: int = 6, variation: float = 1.0
+    ) -> list[View]:
         """The runs, left artery first, angles within some degrees of the usual ones.
 
         Args:
             frames: least and most frames of a run.
             fps: rates to choose from.
+            projections: how many of the usual angles of each artery are in use.
+            variation: factor on how far the angles stray from these.
         """
         rng = self.rng(_VIEWS)
         further = rng.choice(self.sides, self.runs, p=_shares(self.sides))
         sides = sorted([*self.sides, *(int(side) for side in further)][: self.runs])
-        orders = {side: list(rng.permutation(len(PROJECTIONS[side]))) * 2 for side in (LEFT, RIGHT)}
+        orders = {side: _order(rng, len(PROJECTIONS[side]), projections) for side in (LEFT, RIGHT)}
         out = []
         for number, side in enumerate(sides):
             primary, secondary = PROJECTIONS[side][orders[side].pop()]
-            shift = rng.normal(0, 4, 2).clip(-8, 8)
+            shift = variation * rng.normal(0, 4, 2).clip(-8, 8)
             out.append(
                 View(
                     side=side,
@@ -113,6 +117,12 @@ class Study:
     def report_rng(self) -> np.random.Generator:
         """For the wording."""
         return self.rng(_REPORT)
+
+
+def _order(rng: np.random.Generator, there: int, used: int) -> list[int]:
+    """Places in a list of projections, in random order, none twice before each has been once."""
+    kinds = min(there, used)
+    return [int(place) for _ in range(-(-6 // kinds)) for place in rng.permutation(kinds)]
 
 
 def _shares(sides: Sequence[int]) -> list[float]:

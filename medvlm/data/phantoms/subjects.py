@@ -149,8 +149,10 @@ class Person:
             return signal
         least = MIN_CONTRAST_TO_NOISE * np.hypot(float(scanner.noise[FLAIR]), 0.02) / OEDEMA_CHANGE[FLAIR]
         contrast = max(tumour.contrast, least)
-        signal += (lesion.oedema - gliosis.clip(0, 1) * lesion.oedema)[:, None] * np.float32(contrast) * np.asarray(
-            OEDEMA_CHANGE, np.float32
+        signal += (
+            (lesion.oedema - gliosis.clip(0, 1) * lesion.oedema)[:, None]
+            * np.float32(contrast)
+            * np.asarray(OEDEMA_CHANGE, np.float32)
         )
         white = scanner.signal["white"]
         core_contrast = min(1.1, 0.3 + 0.8 * contrast)

@@ -45,17 +45,15 @@ def captions(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Marku
     if not texts:
         words = found.get("note") or "they are not in the evaluation"
         return section("captions", title, paragraph(f"Not evaluated: {words}.", "absent"))
-    lines = []
-    for name, report in texts.items():
-        length = part(report, "mean_words")
-        cells = [_title(name), count(report.get("n_distinct")), quantity(length.get("generated"))]
-        for group, key, _ in WORDING:
-            entry = part(report, group).get(key)
+    lines = [
+        ["Different texts", *(count(report.get("n_distinct")) for report in texts.values())],
+        ["Mean words", *(quantity(part(r, "mean_words").get("generated")) for r in texts.values())],
+    ]
+    for group, key, label in WORDING:
+        entries = [part(report, group).get(key) for report in texts.values()]
+        if any(entry is not None for entry in entries):
             write = quantity if key == "cider" else rate
-            if entry is not None or any(part(other, group).get(key) for other in texts.values()):
-                cells.append(with_interval(entry, write))
-        lines.append(cells)
-    shown = [label for group, key, label in WORDING if any(part(r, group).get(key) for r in texts.values())]
+            lines.append([label, *(with_interval(entry, write) for entry in entries)])
     network = part(texts, "network")
     words = (
         f"{count(network.get('n'))} studies with a readable view and a report, whose mean length is "
@@ -71,7 +69,7 @@ def captions(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Marku
         if empty
         else None,
         paragraph(found["nearest_note"], "absent") if found.get("nearest_note") else None,
-        table(["Reports", "Different texts", "Mean words", *shown], lines, "Value with its 95% interval over patients"),
+        table(["", *map(_title, texts)], lines, "Value with its 95% interval over patients"),
         heading("The constant report"),
         paragraph(found.get("constant") or "not stated"),
     )

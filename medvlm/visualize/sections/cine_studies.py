@@ -83,7 +83,7 @@ def looked(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup 
     words = (
         "A row is one sentence of the generated report, those with findings first. Its frames are of the view with "
         "most of the captioner's cross-attention (mean over layers, heads and tokens), each with its share of the "
-        "whole; a row has its own scale. Attention shows where the network looked, not why, and not whether it is right."
+        "whole; a row has its own scale. Attention shows where the network looked, not why, nor whether it is right."
     )
     return section("looked", title, paragraph(words), join(parts))
 
