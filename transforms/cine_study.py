@@ -90,8 +90,9 @@ class LoadCined(MapTransform):
             tensors ``(C, T_i, H, W)``; ``view_mask`` ``(N,)`` bool; ``angles`` ``(N, 6)`` (see ``angle_features``);
             ``view_files``, ``view_problems`` and ``view_notes``, JSON lists of N strings; ``view_ticks``, a JSON list
             of N lists of the frames that were read, each with its number and its time in milliseconds;
-            ``view_skipped``, a JSON dictionary of the cines that are not among the N, and why; and ``view_slots`` and
-            ``clock_fps`` for ``SampleFramesd``.
+            ``view_places``, a JSON list of N lists: rows and columns of a frame in the file, and where it lies in the
+            pictures: top, bottom, left, right (empty for what was not read); ``view_skipped``, a JSON dictionary of
+            the cines that are not among the N, and why; and ``view_slots`` and ``clock_fps`` for ``SampleFramesd``.
 
         Raises:
             ImportError: where a codec has no decoder, which is no fault of the study.
@@ -115,6 +116,7 @@ class LoadCined(MapTransform):
         video, mask, angles = [], torch.zeros(slots, dtype=torch.bool), torch.zeros(slots, 6)
         words = {name: [""] * slots for name in ("view_files", "view_problems", "view_notes")}
         ticks: list[list[tuple[int, float]]] = [[] for _ in range(slots)]
+        places: list[list[int]] = [[] for _ in range(slots)]
         for slot in range(slots):
             index = shown[slot] if slot < len(shown) else None
             if index is not None:
@@ -123,7 +125,7 @@ class LoadCined(MapTransform):
             if index not in readable:
                 video.append(self._nothing())
                 continue
-            clip, features, notes, ticks[slot] = readable[index]
+            clip, features, notes, ticks[slot], places[slot] = readable[index]
             video.append(clip)
             mask[slot], angles[slot] = True, torch.from_numpy(features)
             words["view_notes"][slot] = "; ".join(notes)
@@ -137,7 +139,7 @@ class LoadCined(MapTransform):
         d[self.keys[0]] = torch.stack(video) if self.frames else video
         d["view_mask"], d["angles"] = mask, angles
         d |= {name: json.dumps(texts) for name, texts in words.items()}
-        d["view_ticks"] = json.dumps(ticks)
+        d |= {"view_ticks": json.dumps(ticks), "view_places": json.dumps(places)}
         d["view_skipped"] = json.dumps(skipped)
         d["view_slots"] = self.max_views
         d["clock_fps"] = float(self.fps or 0.0)
@@ -145,8 +147,8 @@ class LoadCined(MapTransform):
 
     def _read(
         self, path: str, index: int, case: Mapping
-    ) -> tuple[torch.Tensor, np.ndarray, list[str], list[tuple[int, float]]]:
-        """Read one view: ``(C, T, H, W)``, its angles' features, remarks, and the number and time of each frame."""
+    ) -> tuple[torch.Tensor, np.ndarray, list[str], list[tuple[int, float]], list[int]]:
+        """Read one view: ``(C, T, H, W)``, its angles' features, remarks, its entries of ticks and of places."""
         rates, given = case.get("view_fps"), case.get("view_angles") or []
         rate = rates[index] if isinstance(rates, (list, tuple)) and index < len(rates) else rates
         cine = open_cine(path, fps=rate if isinstance(rate, (int, float)) and rate > 0 else None, **self.options)
@@ -155,14 +157,18 @@ class LoadCined(MapTransform):
             angles = [own if math.isfinite(own) else other for own, other in zip(angles, given[index], strict=True)]
         chosen = self._frames_of(cine)
         clip = cine.read(chosen, self.size)  # T H W
-        seen = clip[:, *inner_box((cine.info.height, cine.info.width), self.size)]
+        shape = (cine.info.height, cine.info.width)
+        down, right = inner_box(shape, self.size)
+        seen = clip[:, down, right]
         low, high = float(seen.min()), float(seen.max())
         if high - low < LEAST_RANGE:
             raise ValueError(f"{path}: the cine is constant ({low:g}) and shows nothing; export it again, or drop it.")
         clip = ((clip - low) * (255.0 / (high - low))).clamp_(0.0, 255.0)
         clip = clip if self.frames else clip.round_().to(torch.uint8)
         ticks = [(int(frame), round(float(cine.info.times_ms[frame]), 3)) for frame in chosen]
-        return clip.expand(self.channels, *clip.shape).contiguous(), angle_features(*angles), cine.info.notes, ticks
+        place = [*shape, down.start, down.stop, right.start, right.stop]
+        clip = clip.expand(self.channels, *clip.shape).contiguous()
+        return clip, angle_features(*angles), cine.info.notes, ticks, place
 
     def _frames_of(self, cine: Cine) -> list[int]:
         grid = frame_grid(cine.info.times_ms, self.fps, cine.info.seconds)

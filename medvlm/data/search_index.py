@@ -133,6 +133,11 @@ class SearchIndex:
     def __repr__(self) -> str:
         return f"SearchIndex({len(self)} studies, {self.width} numbers each, model {self.model[:12]})"
 
+    @property
+    def checksums(self) -> list[str]:
+        """SHA-256 of each part, as written when it was added."""
+        return [part["sha256"] for part in self._head["parts"]]
+
     def record(self, row: int) -> dict[str, Any]:
         """What was stored of one study; reads its line only."""
         if not 0 <= row < len(self):

@@ -80,13 +80,13 @@ def retrieved(studies: Sequence[Study], place: int, row: Mapping[str, Any], k: i
     return found
 
 
-def view_labels(batch: Mapping[str, Any], kept: Sequence[int]) -> list[str]:
-    """Number, angulation and file of the views that are shown."""
-    files = json.loads(batch["view_files"][0])
+def view_labels(batch: Mapping[str, Any], kept: Sequence[int], index: int = 0) -> list[str]:
+    """Number, angulation and file of the views that are shown of one study of a batch."""
+    files = json.loads(batch["view_files"][index])
     labels = []
     for view in kept:
         lines = [f"view {view + 1}"]
-        angle = angle_words(batch["angles"][0][view])
+        angle = angle_words(batch["angles"][index][view])
         lines += [angle] if angle else []
         lines += [PurePath(files[view]).name] if files[view] else []
         labels.append("\n".join(lines))
@@ -132,9 +132,7 @@ def picture_study(engine: Engine, place: int, tokenizer: Any) -> tuple[dict[str,
     if "caption_attention" not in output:
         return pictures, []
     attention = output["caption_attention"][0].float().cpu().numpy()[:, kept]  # (L, N, t, h, w)
-    sentences = caption_sentences(tokenizer, output["caption_ids"][0].tolist())
-    telling = [sentence for sentence in sentences if fact_set(extract_facts(sentence.text))] or sentences
-    looks = [Look(s.text, sentence_map(attention, s.tokens)) for s in telling[:MOST_SENTENCES]]
+    looks = telling_looks(tokenizer, output["caption_ids"][0].tolist(), attention)
     if looks:
         pictures["looked"] = looked_at(video, labels, looks)
     said = []
@@ -145,3 +143,16 @@ def picture_study(engine: Engine, place: int, tokenizer: Any) -> tuple[dict[str,
             {"text": look.sentence, "views": {str(v + 1): float(s) / total for v, s in zip(kept, shares, strict=True)}}
         )
     return pictures, said
+
+
+def telling_looks(tokenizer: Any, ids: Sequence[int], attention: np.ndarray) -> list[Look]:
+    """Where the captioner looked for its first sentences that claim something; for the first ones where none does.
+
+    Args:
+        tokenizer: of the reports.
+        ids: ``(L,)`` tokens that were written.
+        attention: ``(L, N, t, h, w)``.
+    """
+    sentences = caption_sentences(tokenizer, ids)
+    telling = [sentence for sentence in sentences if fact_set(extract_facts(sentence.text))] or sentences
+    return [Look(s.text, sentence_map(attention, s.tokens)) for s in telling[:MOST_SENTENCES]]

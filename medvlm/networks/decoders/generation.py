@@ -110,7 +110,7 @@ class Steps:
         self.decoder, self.context, self.context_mask = decoder, context, context_mask
         self.cache, self.tokens, self.visible = None, None, None
         if use_cache:
-            self.memory = decoder.remember(context, context_mask)
+            self.memory = decoder.remember(context, context_mask).packed()
             self.cache = DecoderCache(len(decoder.layers), rows, capacity, context.device)
 
     def feed(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
