@@ -84,14 +84,20 @@ class TrainingBoard:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.close_and_raise)
 
     def measure_gradients(self, engine: Engine) -> None:
-        """Note each component's gradient norm while the gradients are there."""
-        if engine.state.iteration % self.every:
-            return
-        network = unwrapped(self.network)
-        for name, child in network.named_children():
+        """Note each component's gradient norm while the gradients are there, whole and without the loss scale."""
+        gathered = getattr(engine, "accumulation_steps", 1)
+        if -engine.state.iteration % self.every >= gathered:
+            return  # the optimiser steps again before the next entry
+        local = (engine.state.iteration - 1) % engine.state.epoch_length + 1
+        if local % gathered and local != engine.state.epoch_length:
+            return  # not all of the step's gradients are there
+        scaler = getattr(engine, "scaler", None)
+        scale = scaler.get_scale() if scaler is not None else 1.0
+        self._norms = {}
+        for name, child in unwrapped(self.network).named_children():
             grads = [p.grad.norm() for p in child.parameters() if p.grad is not None]
             if grads:
-                self._norms[name] = float(torch.stack(grads).norm())
+                self._norms[name] = float(torch.stack(grads).norm()) / scale
 
     def log_step(self, engine: Engine) -> None:
         """Write one step's loss terms, learning rates and gradient norms."""
@@ -100,15 +106,16 @@ class TrainingBoard:
             return
         self.events.writer.add_scalar("loss/total", float(engine.state.output["loss"]), step)
         for name, value in getattr(self.loss, "terms", {}).items():
-            self.events.writer.add_scalar(f"loss/{name}", float(value), step)
+            if name != "total":  # written above
+                self.events.writer.add_scalar(f"loss/{name}", float(value), step)
         for number, group in enumerate(self.optimizer.param_groups):
             self.events.writer.add_scalar(f"learning_rate/{group.get('name', number)}", group["lr"], step)
         for name, value in self._norms.items():
             self.events.writer.add_scalar(f"gradient_norm/{name}", value, step)
 
     def log_epoch(self, engine: Engine) -> None:
-        """Write the evaluator's metrics at the trainer's epoch."""
-        if self.evaluator is None:
+        """Write the evaluator's metrics where it ran in this epoch."""
+        if self.evaluator is None or self.evaluator.state.epoch != engine.state.epoch:
             return
         for name, value in self.evaluator.state.metrics.items():
             self.events.writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)

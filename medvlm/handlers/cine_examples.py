@@ -148,11 +148,13 @@ def picture_study(engine: Engine, place: int, tokenizer: Any) -> tuple[dict[str,
 def telling_looks(tokenizer: Any, ids: Sequence[int], attention: np.ndarray) -> list[Look]:
     """Where the captioner looked for its first sentences that claim something; for the first ones where none does.
 
+    What has no word in it is no sentence.
+
     Args:
         tokenizer: of the reports.
         ids: ``(L,)`` tokens that were written.
         attention: ``(L, N, t, h, w)``.
     """
-    sentences = caption_sentences(tokenizer, ids)
+    sentences = [s for s in caption_sentences(tokenizer, ids) if any(c.isalnum() for c in s.text)]
     telling = [sentence for sentence in sentences if fact_set(extract_facts(sentence.text))] or sentences
     return [Look(s.text, sentence_map(attention, s.tokens)) for s in telling[:MOST_SENTENCES]]
