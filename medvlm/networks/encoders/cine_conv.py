@@ -63,6 +63,13 @@ class TimeMix(nn.Module):
         return frames + padded[:, :-2] * before + frames * now + padded[:, 2:] * after
 
 
+def stronger_of_pairs(frames: Tensor) -> Tensor:
+    """The stronger answer of each two frames: ``(B, T / 2, C, h, w)``, rounded up, of ``(B, T, C, h, w)``."""
+    if frames.shape[1] % 2:
+        frames = torch.cat((frames, frames[:, -1:]), dim=1)
+    return frames.unflatten(1, (-1, 2)).amax(dim=2)
+
+
 class CineConvEncoder(nn.Module):
     """Convolutions on every frame, mixing over time, and tokens of 2 frames x 16 x 16 pixels.
 
@@ -153,12 +160,11 @@ class CineConvEncoder(nn.Module):
         batch, (height, width) = video.shape[0], video.shape[3:]
         if height % 16 or width % 16:
             video = functional.pad(video, (0, -width % 16, 0, -height % 16, 0, 0), mode="replicate")
-        maps = self.stages[0](self.stem(video.transpose(1, 2).flatten(0, 1)))  # (B * T, C, H / 2, W / 2)
+        maps = self.stem(video.transpose(1, 2).flatten(0, 1))  # (B * T, C, H, W)
+        maps = self.stages[0](maps.contiguous(memory_format=torch.channels_last))  # a quarter quicker on a CPU
         for index, (stage, mix) in enumerate(zip(self.stages[1:], self.time, strict=True)):
             maps = mix(stage(maps).unflatten(0, (batch, -1)))  # (B, T, C, h, w)
-            if index == 0:  # pairs of frames: the stronger answer of the two
-                maps = functional.max_pool3d(maps.transpose(1, 2), (2, 1, 1), ceil_mode=True).transpose(1, 2)
-            maps = maps.flatten(0, 1)
+            maps = (stronger_of_pairs(maps) if index == 0 else maps).flatten(0, 1)
         maps = maps.unflatten(0, (batch, -1)).permute(0, 1, 3, 4, 2)  # (B, t, h, w, C)
         grid = tuple(maps.shape[1:4])
         tokens = self.embed(maps.flatten(1, 3))  # (B, L, D)

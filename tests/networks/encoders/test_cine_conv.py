@@ -100,7 +100,7 @@ def test_it_learns_to_see_a_narrowing_of_a_three_pixel_vessel():
     head = torch.nn.Linear(24, 1)
     parameters = [*network.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=3e-3)
-    for step in range(60):
+    for step in range(100):
         target = torch.arange(16) % 2
         loss = torch.nn.functional.binary_cross_entropy_with_logits(
             head(network(vessels(16, target, seed=step))["pooled"])[:, 0], target.float()
