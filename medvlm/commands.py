@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "medvlm.bundle.curriculum:train",
     "evaluate": "medvlm.bundle.curriculum:evaluate",
     "predict": "medvlm.bundle.prediction:predict",
+    "search": "medvlm.bundle.search:search",
     "compare": "medvlm.metrics.comparison:compare",
     "audit": "medvlm.bundle.audit:audit",
     "verify": "medvlm.bundle.verify:verify",

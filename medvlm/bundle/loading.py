@@ -14,8 +14,8 @@ from monai.data import decollate_batch, list_data_collate
 from torch import nn
 
 from medvlm.bundle.locate import find_bundle
+from medvlm.engines.case_finding import CaseFinder
 from medvlm.engines.config_problems import OwnFiles, find_problems
-from medvlm.engines.inputs import find_cases
 from medvlm.engines.strict import ConfigError
 from medvlm.handlers.case_files import sha256_of
 from medvlm.networks.checkpoint import load_weights
@@ -157,7 +157,7 @@ class LoadedBundle:
         """Run one case, as MONAI's evaluator does.
 
         Args:
-            case: what a datalist holds for a case, or the path of an image (see `medvlm.engines.inputs.find_cases`).
+            case: what a datalist holds for a case, or a path that stands for one (see `predict`).
 
         Returns:
             The sample after postprocessing; the prediction lies under ``pred`` and what postprocessing makes of it.
@@ -169,17 +169,35 @@ class LoadedBundle:
             return self.predict(case)
         batch = list_data_collate([self.preprocessing(dict(case))])
         with torch.inference_mode():
-            batch["pred"] = self.inferer(batch["image"].to(self.device), self.runtime)
+            inputs, arguments = self._inputs(batch)
+            batch["pred"] = self.inferer(inputs, self.runtime, **arguments)
         return self.postprocessing(decollate_batch(batch)[0])
+
+    def _inputs(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """What the inferer takes of a batch: by the config's ``prepare_batch``, else ``image``."""
+        if "prepare_batch" not in self.parser:
+            return batch["image"].to(self.device), {}
+        inputs, _, _, arguments = self.parser.get_parsed_content("prepare_batch")(batch, self.device)
+        return inputs, arguments
+
+    def cases(self, path: str | Path, **reading: Any) -> list[dict]:
+        """The cases that a path stands for, as the command ``predict`` finds them.
+
+        Args:
+            path: an image, a DICOM folder, a folder with the modality files of one case ...; for a bundle of videos a
+                study's folder, a video, a manifest, a datalist.
+            reading: arguments of the class that the config's ``cases`` names, such as ``channels`` or ``section``.
+        """
+        return list(CaseFinder(self.parser).find(path, **reading))
 
     def predict(self, path: str | Path, **reading: Any) -> dict[str, Any]:
         """Run the one case that a path stands for; for many cases and files of results there is ``medvlm predict``.
 
         Args:
-            path: an image, a DICOM folder, or a folder with the modality files of one case.
-            reading: arguments of `medvlm.engines.inputs.find_cases`, such as ``channels``.
+            path: see `cases`.
+            reading: see `cases`.
         """
-        cases = find_cases(path, **reading)
+        cases = self.cases(path, **reading)
         if len(cases) != 1:
             raise ValueError(
                 f"{path} holds {len(cases)} cases; load() runs one at a time. "

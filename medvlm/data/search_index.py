@@ -225,6 +225,7 @@ class SearchIndex:
         return _first(rows, cosines, k)
 
     def _with_faiss(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells each instruction set that it tries
         try:
             import faiss
         except ImportError as error:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
 from monai.bundle.scripts import create_workflow
 
-from medvlm.engines.inputs import find_cases
+from medvlm.engines.case_finding import CaseFinder
 from medvlm.engines.tolerant import CasesFailed, Failure, innermost
 from medvlm.handlers.case_files import check_writable
 
@@ -60,7 +61,8 @@ def run_inference(
 
     Args:
         bundle_root: the bundle's folder.
-        source: see :func:`medvlm.engines.inputs.find_cases`.
+        source: what the class of the config's ``cases`` takes: see :func:`medvlm.engines.inputs.find_cases` for
+            images, :func:`medvlm.engines.study_inputs.find_studies` for videos.
         output: folder for the results.
         configs: ``inference`` and overlays over it: names in the bundle's ``configs``, or files.
         overrides: ids of the config and their values, as on MONAI's command line.
@@ -75,9 +77,8 @@ def run_inference(
     """
     root, output = Path(bundle_root).absolute(), Path(output).expanduser().absolute()
     files = [config_file(root, name) for name in configs]
-    find_cases(
-        source, overrides.get("input_channels"), overrides.get("input_series"), overrides.get("input_section")
-    )  # before anything heavy is built: what cannot be understood is said at once
+    config = ConfigParser.load_config_files([str(file) for file in files])
+    CaseFinder(config).check(source, overrides)  # before anything is built: what cannot be understood is said at once
     check_writable(output)
     with plain_errors():
         workflow = create_workflow(
