@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from medvlm.coronary import DOMINANCE, SEGMENTS
 from medvlm.data.phantoms.coronary_cine import Look, draw_cine
-from medvlm.data.phantoms.coronary_disease import Rates
+from medvlm.data.phantoms.coronary_difficulty import Difficulty, difficulty_named
 from medvlm.data.phantoms.coronary_files import FORMATS, Oddities, RunHeader, write_run
 from medvlm.data.phantoms.coronary_projection import CArm
 from medvlm.data.phantoms.coronary_reports import Reporter
@@ -38,10 +38,10 @@ class Recipe:
     frames: tuple[int, int]
     fps: tuple[float, ...]
     views: tuple[int, int]
-    look: Look
-    calibre: float
-    noise: float
-    rates: Rates
+    size: int
+    field_mm: float
+    stenosis_fraction: float
+    difficulty: Difficulty
     oddities: Oddities
     boilerplate: float
     repeat_fraction: float
@@ -52,6 +52,11 @@ class Recipe:
         """The recipe as it stands in the marker."""
         return {"generator": GENERATOR, **json.loads(json.dumps(asdict(self)))}
 
+    @property
+    def look(self) -> Look:
+        """How the frames look."""
+        return Look(self.size, self.field_mm, self.difficulty.contrast, self.difficulty.variation)
+
 
 def write_coronary_phantoms(
     out: str | os.PathLike[str],
@@ -61,16 +66,20 @@ def write_coronary_phantoms(
     frames: int | Sequence[int] = 16,
     fps: float | Sequence[float] = 7.5,
     views: int | Sequence[int] = (1, 6),
+    difficulty: str = "typical",
     stenosis_fraction: float = 0.5,
-    occlusion_fraction: float = 0.25,
-    faint_fraction: float = 0.15,
-    branch_fraction: float = 0.2,
-    calcification: float = 0.5,
-    extra_lesions: float = 1.2,
-    moderate_fraction: float = 0.3,
-    calibre: float = 1.25,
-    contrast: float = 1.0,
-    noise: float = 1.0,
+    variation: float | None = None,
+    projections: int | None = None,
+    severe_from: int | None = None,
+    occlusion_fraction: float | None = None,
+    faint_fraction: float | None = None,
+    branch_fraction: float | None = None,
+    extra_lesions: float | None = None,
+    moderate_fraction: float | None = None,
+    calcification: float | None = None,
+    calibre: float | None = None,
+    contrast: float | None = None,
+    noise: float | None = None,
     field_mm: float = 108.0,
     boilerplate: float = 0.7,
     eight_bit_fraction: float = 0.25,
@@ -96,13 +105,17 @@ def write_coronary_phantoms(
         frames: of a run: a number, or least and most.
         fps: frames a second: a number, or several to choose from; contrast fills and washes out within a run.
         views: runs of a study: a number, or least and most, 1 to 6.
+        difficulty: ``easy``, ``typical`` or ``hard``; the twelve arguments from variation to noise change parts of it.
         stenosis_fraction: share of patients with a stenosis over 70%.
-        occlusion_fraction: share of these whose worst lesion is a total occlusion.
+        variation: factor on how much persons, angles and framing differ.
+        projections: how many of the usual angles of each artery are in use.
+        severe_from: least percentage of a severe stenosis that is not faint.
+        occlusion_fraction: share of the patients with a severe stenosis whose worst lesion is a total occlusion.
         faint_fraction: share of the others whose worst lesion is short and 75 or 80%.
         branch_fraction: share of the severe lesions that are in side branches, where few pixels show them.
-        calcification: mean number of calcified segments, the same in both classes.
         extra_lesions: mean number of mild and moderate lesions, the same in both classes.
         moderate_fraction: share of these that are of 50 to 70% and look much like 75%.
+        calcification: mean number of calcified segments, the same in both classes.
         calibre: factor on the diameter of the arteries; 1 is life size, more is easier at few pixels.
         contrast: factor on what the contrast absorbs.
         noise: factor on the noise.
@@ -125,27 +138,32 @@ def write_coronary_phantoms(
         ValueError: an argument is out of range.
         FileExistsError: ``out`` holds another set, or a folder that is not ours.
     """
-    rates = Rates(
-        stenosis=float(stenosis_fraction),
-        occlusion=float(occlusion_fraction),
-        faint=float(faint_fraction),
-        branch=float(branch_fraction),
-        calcification=float(calcification),
-        extra_lesions=float(extra_lesions),
-        moderate=float(moderate_fraction),
+    chosen = difficulty_named(
+        difficulty,
+        variation=variation,
+        projections=projections,
+        severe_from=severe_from,
+        occlusion_fraction=occlusion_fraction,
+        faint_fraction=faint_fraction,
+        branch_fraction=branch_fraction,
+        extra_lesions=extra_lesions,
+        moderate_fraction=moderate_fraction,
+        calcification=calcification,
+        calibre=calibre,
+        contrast=contrast,
+        noise=noise,
     )
-    oddities = Oddities(eight_bit_fraction, monochrome1_fraction, rle_fraction, missing_angles_fraction)
     recipe = Recipe(
         studies=int(studies),
         seed=int(seed),
         frames=_pair(frames, "frames", 1, 10000),
         fps=tuple(float(rate) for rate in (fps if isinstance(fps, Sequence) else (fps,))),
         views=_pair(views, "views", 1, 6),
-        look=Look(int(size), float(field_mm), float(contrast)),
-        calibre=float(calibre),
-        noise=float(noise),
-        rates=rates,
-        oddities=oddities,
+        size=int(size),
+        field_mm=float(field_mm),
+        stenosis_fraction=float(stenosis_fraction),
+        difficulty=chosen,
+        oddities=Oddities(eight_bit_fraction, monochrome1_fraction, rle_fraction, missing_angles_fraction),
         boilerplate=float(boilerplate),
         repeat_fraction=float(repeat_fraction),
         fractions=_three(fractions),
@@ -179,18 +197,16 @@ def _three(fractions: Sequence[float]) -> tuple[float, float, float]:
 def _check(recipe: Recipe) -> None:
     if recipe.studies < 4:
         raise ValueError(f"studies must be at least 4, got {recipe.studies}; fewer cannot be split by class.")
-    if not 48 <= recipe.look.size <= 1024:
-        raise ValueError(f"size must lie in 48..1024 pixels, got {recipe.look.size}; 96 suits a small network.")
+    if not 48 <= recipe.size <= 1024:
+        raise ValueError(f"size must lie in 48..1024 pixels, got {recipe.size}; 96 suits a small network.")
     if recipe.format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {recipe.format!r}; dicom is the default.")
     if not recipe.fps or min(recipe.fps) <= 0:
         raise ValueError(f"fps must be positive, got {recipe.fps}; 7.5 and 15 are usual.")
+    if recipe.field_mm <= 0:
+        raise ValueError(f"field_mm must be positive, got {recipe.field_mm}; a heart needs about 108.")
     shares = {
-        "stenosis_fraction": recipe.rates.stenosis,
-        "occlusion_fraction": recipe.rates.occlusion,
-        "faint_fraction": recipe.rates.faint,
-        "branch_fraction": recipe.rates.branch,
-        "moderate_fraction": recipe.rates.moderate,
+        "stenosis_fraction": recipe.stenosis_fraction,
         "boilerplate": recipe.boilerplate,
         "repeat_fraction": recipe.repeat_fraction,
         "eight_bit_fraction": recipe.oddities.eight_bit,
@@ -201,14 +217,6 @@ def _check(recipe: Recipe) -> None:
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {share}; it is a share.")
-    factors = {"calibre": recipe.calibre, "contrast": recipe.look.contrast, "field_mm": recipe.look.field_mm}
-    for name, factor in factors.items():
-        if factor <= 0:
-            raise ValueError(f"{name} must be positive, got {factor}; leave it out for the default.")
-    means = {"extra_lesions": recipe.rates.extra_lesions, "calcification": recipe.rates.calcification}
-    for name, factor in {"noise": recipe.noise, **means}.items():
-        if factor < 0:
-            raise ValueError(f"{name} must not be negative, got {factor}; 0 is none.")
 
 
 def _write(root: Path, recipe: Recipe, pool: ThreadPoolExecutor, bar: tqdm) -> dict:
@@ -218,7 +226,7 @@ def _write(root: Path, recipe: Recipe, pool: ThreadPoolExecutor, bar: tqdm) -> d
         shutil.rmtree(folder)
     folder.mkdir()
     studies = draw_studies(
-        recipe.studies, recipe.rates.stenosis, recipe.repeat_fraction, recipe.views, recipe.fractions, recipe.seed
+        recipe.studies, recipe.stenosis_fraction, recipe.repeat_fraction, recipe.views, recipe.fractions, recipe.seed
     )
     rows: list[dict] = []
     truth: list[dict] = []
@@ -239,9 +247,10 @@ def _write_study(folder: Path, recipe: Recipe, study: Study) -> tuple[list[dict]
     """Write one study; return its rows of the manifest and its truth."""
     from pydicom.uid import generate_uid
 
-    tree = study.person(recipe.look.step_mm, recipe.calibre)
-    shown = study.shown(tree, recipe.rates)
-    room, rng = Room.draw(study.room_rng, recipe.noise), study.writing_rng
+    look, hard = recipe.look, recipe.difficulty
+    tree = study.person(look.step_mm, hard.calibre, hard.variation)
+    shown = study.shown(tree, hard.rates(recipe.stenosis_fraction))
+    room, rng = Room.draw(study.room_rng, hard.noise), study.writing_rng
     writing, hour = recipe.oddities.draw(rng), int(rng.integers(8 * 3600, 17 * 3600))
     uid = generate_uid(entropy_srcs=["medvlm coronary phantom", str(recipe.seed), study.name])
     report = Reporter(study.report_rng, recipe.boilerplate).write(shown)
@@ -249,9 +258,9 @@ def _write_study(folder: Path, recipe: Recipe, study: Study) -> tuple[list[dict]
     place = folder / recipe.format / study.name
     place.mkdir(parents=True)
     rows = []
-    for number, view in enumerate(study.views(recipe.frames, recipe.fps), 1):
+    for number, view in enumerate(study.views(recipe.frames, recipe.fps, hard.projections, hard.variation), 1):
         silent = rng.random() < recipe.oddities.missing_angles
-        arm = CArm(view.primary_deg, view.secondary_deg, recipe.look.size, recipe.look.field_mm)
+        arm = CArm(view.primary_deg, view.secondary_deg, look.size, look.field_mm)
         header = RunHeader(
             patient=study.patient_id,
             study_uid=uid,
@@ -262,7 +271,7 @@ def _write_study(folder: Path, recipe: Recipe, study: Study) -> tuple[list[dict]
             seconds=hour,
         )
         path = place / f"xa_{number:02d}{FORMATS[recipe.format]}"
-        write_run(path, draw_cine(tree, shown.disease, view, recipe.look, room, writing.bits), header, writing)
+        write_run(path, draw_cine(tree, shown.disease, view, look, room, writing.bits), header, writing)
         rows.append({"FileName": path.relative_to(folder).as_posix(), **shared, **table_row(shown)})
     return rows, _truth(study, shown, rows)
 

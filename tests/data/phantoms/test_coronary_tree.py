@@ -65,6 +65,28 @@ def test_the_person_does_not_depend_on_the_step():
         assert np.linalg.norm(ends[0] - ends[1]) < 4
 
 
+def test_without_variation_everybody_has_the_same_arteries():
+    def mid_rca(seed, variation):
+        tree = coronary_tree(np.random.default_rng(seed), "right", variation=variation)
+        return tree.points_mm[tree.segment == SEGMENT_INDEX["mid_rca"]]
+
+    assert np.array_equal(mid_rca(0, 0.0), mid_rca(1, 0.0))
+    spread = [np.linalg.norm(mid_rca(0, variation)[0] - mid_rca(1, variation)[0]) for variation in (0.3, 1.0)]
+    assert 0 < spread[0] < spread[1]
+
+
+def test_flow_beyond_a_tight_stenosis_is_less_and_later():
+    tree = tree_of(0)
+    bed = np.flatnonzero(tree.segment == SEGMENT_INDEX["distal_rca"])[-1]
+    filled = {
+        percent: INJECTION[RIGHT].concentration(tree, lumen_of(tree, lesion("mid_rca", percent)), SECONDS)[:, bed]
+        for percent in (80, 95, 99)
+    }
+    assert filled[80].max() > filled[95].max() > filled[99].max() > 0.4
+    begin = {percent: (curve > 0.3).argmax() for percent, curve in filled.items()}
+    assert begin[80] < begin[95] < begin[99]
+
+
 def test_pieces_join_without_gaps_and_add_up():
     tree = tree_of(1)
     for number, joint in enumerate(tree.joints):

@@ -70,7 +70,7 @@ def test_a_second_call_changes_nothing_and_other_arguments_are_refused(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert write_coronary_phantoms(tmp_path, **few) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-    with pytest.raises(FileExistsError, match="noise: 1.0 there, 2.0 asked"):
+    with pytest.raises(FileExistsError, match="difficulty: .*'noise': 1.0.* there, .*'noise': 2.0.* asked"):
         write_coronary_phantoms(tmp_path, **few, noise=2.0)
 
 
@@ -213,6 +213,10 @@ def test_file_size_does_not_tell_the_class(tmp_path):
         ({"fps": 0}, "fps must be positive"),
         ({"stenosis_fraction": 1.2}, "stenosis_fraction must lie between 0 and 1, got 1.2"),
         ({"noise": -1}, "noise must not be negative, got -1.0"),
+        ({"difficulty": "simple"}, "difficulty must be one of easy, typical, hard, got 'simple'"),
+        ({"branch_fraction": -0.1}, "branch_fraction must lie between 0 and 1, got -0.1"),
+        ({"severe_from": 70}, "severe_from must lie in 71..99 percent, got 70"),
+        ({"projections": 0}, "projections must lie in 1..6, got 0"),
         ({"calibre": 0}, "calibre must be positive, got 0.0"),
         ({"format": "avi"}, "format must be one of dicom, npz, mp4, got 'avi'"),
         ({"fractions": (1, 2)}, "fractions must be three shares"),
@@ -222,6 +226,18 @@ def test_arguments_out_of_range_are_refused(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         write_coronary_phantoms(tmp_path, **arguments)
     assert not any(tmp_path.iterdir())
+
+
+def test_easy_sets_show_alike_persons_in_one_projection_with_clear_lesions(tmp_path):
+    some = {"studies": 24, "size": 48, "frames": 3, "views": 2, "progress": False, "missing_angles_fraction": 0.0}
+    folder = write_coronary_phantoms(tmp_path, difficulty="easy", faint_fraction=0.0, **some)
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert all(int(row["max_stenosis"]) < 50 or int(row["max_stenosis"]) >= 90 for row in rows)
+    angles = [float(pydicom.dcmread(folder / row["FileName"]).PositionerPrimaryAngle) for row in rows]
+    assert len(angles) == 48 and min(np.std(angles[0::2]), np.std(angles[1::2])) < 6
+    recipe = json.loads((tmp_path / "phantoms.json").read_text(encoding="utf-8"))["sources"]["coronary"]["recipe"]
+    assert recipe["difficulty"]["projections"] == 1 and recipe["difficulty"]["severe_from"] == 90
 
 
 def test_npz_holds_frames_rate_and_angles(tmp_path):
