@@ -19,7 +19,7 @@ from tqdm import tqdm
 from medvlm.atomic import write_atomically, write_text_atomically
 from medvlm.handlers.caption_evidence import caption_text
 from medvlm.handlers.case_files import sha256_of
-from medvlm.handlers.cine_examples import chosen_examples, picture_study, retrieved
+from medvlm.handlers.cine_examples import chosen_examples, found_studies, picture_found, picture_study, retrieved
 from medvlm.handlers.cine_gallery import embed_gallery
 from medvlm.handlers.gathering import gathered
 from medvlm.metrics.cine_rows import study_rows
@@ -52,7 +52,7 @@ class CineEvaluationWriter:
         section: name of the section.
         prompts: zero-shot tasks, name -> fields of ``ZeroShotTask``.
         max_tokens: prompts are cut there, as reports are.
-        gallery: loader of the training section, for the nearest-neighbour report; none: it is left out.
+        gallery: loader of the training section, for the nearest-neighbour report; none or empty: it is left out.
         generate: settings of the captions, for the record.
         name: of this run, in the comparison.
         against: name -> ``cases.csv`` of other runs on the same studies.
@@ -132,7 +132,7 @@ class CineEvaluationWriter:
         self._bar.close()
         studies = list({study.case_id: study for study in gathered(self._found)}.values())
         self._add_nearest(engine, studies)
-        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
         prompts, scale = self._embedded_prompts(engine, studies)
         rows = study_rows(studies, self.tasks, prompts, scale)
@@ -177,7 +177,7 @@ class CineEvaluationWriter:
             self.gallery, engine.network, engine.prepare_batch, engine.state.device, engine.amp, self.progress
         )
         if gallery is None:
-            logger.warning("no training study has a report and a readable view: there is no nearest-neighbour report")
+            logger.warning("the gallery has no study with a report and a readable view: no nearest-neighbour report")
             return
         texts, rows, _ = nearest_reports(np.stack([s.video for s in readable]), gallery.embeddings, gallery.reports)
         for study, text, row in zip(readable, texts, rows, strict=True):
@@ -211,6 +211,8 @@ class CineEvaluationWriter:
             if row.get("rank_video_to_text") is not None:
                 example["rank"] = row["rank_video_to_text"]
                 example["retrieved"] = retrieved(studies, number, row, self.top)
+                example["found"] = found_studies(studies, number, row, self.top)
+                panels[f"found {study.case_id}"] = picture_found(engine, example["found"], places)
             pictures, example["sentences"] = picture_study(engine, places[study.case_id], self.tokenizer)
             panels |= {f"{kind} {study.case_id}": picture for kind, picture in pictures.items()}
             examples.append(example)

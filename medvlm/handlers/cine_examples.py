@@ -18,7 +18,7 @@ from medvlm.handlers.caption_evidence import caption_sentences, sentence_map
 from medvlm.metrics.angiography_facts import extract_facts, fact_set
 from medvlm.metrics.cine_summary import Study
 from medvlm.metrics.retrieval import top_matches, unique_texts
-from medvlm.visualize.cine_panels import Look, contact_sheet, looked_at
+from medvlm.visualize.cine_panels import Look, Tile, contact_sheet, looked_at, tile_row
 
 MOST_SENTENCES = 3
 
@@ -78,6 +78,54 @@ def retrieved(studies: Sequence[Study], place: int, row: Mapping[str, Any], k: i
         last = {"rank": row.get("rank_video_to_text"), "cosine": row.get("similarity")}
         found.append(last | {"text": studies[place].report, "case_id": studies[place].case_id, "right": True})
     return found
+
+
+def found_studies(studies: Sequence[Study], place: int, row: Mapping[str, Any], k: int = 5) -> list[dict[str, Any]]:
+    """The studies whose videos lie nearest to a study's report; those with this report are marked.
+
+    Args:
+        studies: all of the section.
+        place: of the one whose report is the query.
+        row: its row, for the rank of the study itself.
+        k: how many; the study itself is added behind them where none of them has its report.
+
+    Returns:
+        ``rank``, ``cosine``, ``case_id``, ``right``.
+    """
+    held = [study for study in studies if study.readable]
+    _, group = unique_texts([study.report for study in held])
+    own = group[next(i for i, study in enumerate(held) if study is studies[place])]
+    index, cosine = top_matches(studies[place].text[None], np.stack([study.video for study in held]), k)
+    found = [
+        {"rank": float(rank), "cosine": float(value), "case_id": held[n].case_id, "right": bool(group[n] == own)}
+        for rank, (n, value) in enumerate(zip(index[0], cosine[0], strict=True), start=1)
+    ]
+    if not any(item["right"] for item in found):
+        last = {"rank": row.get("rank_text_to_video"), "cosine": row.get("similarity")}
+        found.append(last | {"case_id": studies[place].case_id, "right": True})
+    return found
+
+
+def picture_found(engine: Engine, found: Sequence[Mapping[str, Any]], places: Mapping[str, int]) -> bytes:
+    """Show the middle frame of the first view of each study that was found.
+
+    Args:
+        engine: the evaluator, from whose dataset they are loaded again.
+        found: of ``found_studies``.
+        places: case -> place in the dataset.
+
+    Returns:
+        A PNG.
+    """
+    tiles = []
+    for entry in found:
+        sample = engine.state.dataloader.dataset[places[entry["case_id"]]]
+        view = int(torch.nonzero(torch.as_tensor(sample["view_mask"]))[0, 0])
+        video = torch.as_tensor(sample["video"])[view, 0].float().numpy()  # (T, H, W)
+        rank = f"{entry['rank']:g}" if entry["rank"] is not None else "?"
+        label = f"rank {rank}, cosine {entry['cosine']:.2f}" + ("\nits own" if entry["right"] else "")
+        tiles.append(Tile(video[len(video) // 2], label, entry["right"]))
+    return tile_row(tiles)
 
 
 def view_labels(batch: Mapping[str, Any], kept: Sequence[int], index: int = 0) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medvlm.visualize.forest import shorten
-from medvlm.visualize.style import FAINT, INK, blank_figure, house_style, to_png
+from medvlm.visualize.style import FAINT, GREEN, INK, blank_figure, house_style, to_png
 
 HEAT = "inferno"
 TILE, GAP, LABEL = 1.2, 0.05, 1.5  # inches
@@ -27,6 +27,20 @@ class Look(NamedTuple):
 
     sentence: str
     heat: np.ndarray
+
+
+class Tile(NamedTuple):
+    """One study in a row of several.
+
+    Attributes:
+        frame: ``(H, W)``.
+        label: one or two short lines below it.
+        right: whether it is the one that was looked for; it gets a green frame.
+    """
+
+    frame: np.ndarray
+    label: str
+    right: bool
 
 
 def shown_range(frames: np.ndarray) -> tuple[float, float]:
@@ -95,6 +109,36 @@ def _label(figure: Figure, label: str, middle: float) -> None:
         fontsize=8.5,
         linespacing=1.3,
     )
+
+
+def tile_row(tiles: Sequence[Tile], dpi: int = 100) -> bytes:
+    """Show studies side by side, best first, a frame of each.
+
+    Args:
+        tiles: at least one.
+        dpi: pixels an inch; a tile is 1.2 inches wide and high.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not tiles:
+        raise ValueError("a row shows at least one study, got none.")
+    with house_style():
+        figure = blank_figure(GAP + len(tiles) * (TILE + GAP), TILE + 2 * GAP + 0.32)
+        for axes, tile in zip(_row(figure, GAP, GAP, len(tiles), (TILE, TILE)), tiles, strict=True):
+            low, high = shown_range(tile.frame)
+            axes.imshow(tile.frame, cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="bilinear")
+            if tile.right:
+                axes.set_axis_on()
+                axes.tick_params(length=0, labelleft=False, labelbottom=False)
+                for side in axes.spines.values():
+                    side.set(visible=True, color=GREEN, linewidth=3)
+            style = {"ha": "center", "va": "top", "fontsize": 7.5, "color": GREEN if tile.right else INK}
+            axes.text(0.5, -0.05, tile.label, transform=axes.transAxes, **style)
+    return to_png(figure, dpi)
 
 
 def looked_at(

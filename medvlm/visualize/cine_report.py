@@ -42,7 +42,7 @@ def write_cine_report(
         evaluation: what ``evaluation.json`` holds.
         rows: of ``cases.csv``.
         out: the file, or a folder that gets ``report.html``.
-        panels: ``"views CASE"`` and ``"looked CASE"`` to PNG, of the studies under ``examples``.
+        panels: ``"views CASE"``, ``"found CASE"`` and ``"looked CASE"`` to PNG, of the studies under ``examples``.
 
     Returns:
         The path of the file.

@@ -12,7 +12,7 @@ from torch import nn
 
 from medvlm.data.tokenizers import load_tokenizer, train_wordpiece
 from medvlm.handlers.cine_evaluation import CineEvaluationWriter
-from medvlm.handlers.cine_examples import angle_words, chosen_examples, retrieved
+from medvlm.handlers.cine_examples import angle_words, chosen_examples, found_studies, retrieved
 from medvlm.handlers.cine_gallery import embed_gallery
 from medvlm.metrics.cine_summary import Study
 
@@ -195,7 +195,7 @@ def test_a_network_without_captions_or_without_alignment_is_evaluated_for_the_re
     assert "note" in aligned["captioning"] and aligned["examples"][0]["retrieved"]
     writes = run(infer=without("video", "text"))
     assert "note" in writes["retrieval"] and writes["captioning"]["facts"]
-    assert "retrieved" not in writes["examples"][0] and writes["examples"][0]["sentences"]
+    assert not {"retrieved", "found"} & set(writes["examples"][0]) and writes["examples"][0]["sentences"]
 
 
 def test_a_run_to_compare_with_that_is_not_there_is_said(run, caplog):
@@ -241,6 +241,18 @@ def test_the_own_report_is_marked_and_added_where_it_is_not_among_the_first():
         (1.0, "report 0", False), (2.0, "report 1", False), (4.0, "report 3", True),
     ]  # fmt: skip
     assert [item["right"] for item in retrieved(studies, 0, {}, k=2)] == [True, False]
+
+
+def test_studies_found_by_a_report_are_marked_where_they_hold_it():
+    vectors = [np.array([1.0, 0.1 * n]) for n in range(4)]
+    studies = [
+        Study(f"c{n}", f"p{n}", "", "", f"report {n % 3}", 1, video=v, text=vectors[0]) for n, v in enumerate(vectors)
+    ]
+    found = found_studies(studies, 0, {}, k=4)
+    assert [item["case_id"] for item in found] == ["c0", "c1", "c2", "c3"]
+    assert [item["right"] for item in found] == [True, False, False, True]  # the last has the same report
+    found = found_studies(studies, 2, {"rank_text_to_video": 3.0, "similarity": 0.5}, k=1)
+    assert [(item["rank"], item["case_id"], item["right"]) for item in found] == [(1.0, "c0", False), (3.0, "c2", True)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvlm.visualize.cine_panels import Look, contact_sheet, looked_at, shown_range
+from medvlm.visualize.cine_panels import Look, Tile, contact_sheet, looked_at, shown_range, tile_row
 
 
 def opened(png: bytes) -> np.ndarray:
@@ -46,6 +46,16 @@ def test_every_sentence_gets_a_row(video):
     heat = np.ones((3, 4, 5, 5), np.float32)
     one, two = (opened(looked_at(video, ["a", "b", "c"], [Look("x.", heat)] * n)) for n in (1, 2))
     assert two.shape[0] == pytest.approx(2 * one.shape[0], rel=0.05)
+
+
+def test_only_the_right_study_has_a_green_frame(video):
+    tiles = [Tile(video[0, 0], "rank 1", False), Tile(video[1, 0], "rank 2", True), Tile(video[2, 0], "rank 3", False)]
+    image = opened(tile_row(tiles))
+    green = (image[..., 1] - image[..., 0] > 80) & (image[..., 1] > 100)
+    columns = np.flatnonzero(green.any(axis=0)) / image.shape[1]
+    assert 0.3 < columns.min() and columns.max() < 0.7
+    with pytest.raises(ValueError, match="at least one study"):
+        tile_row([])
 
 
 @pytest.mark.parametrize(

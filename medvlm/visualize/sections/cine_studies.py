@@ -56,10 +56,15 @@ def retrieved_reports(evaluation: Mapping[str, Any], rows: Rows, panels: Panels)
         else:
             parts.append(paragraph(caption))
         parts.append(_top(listed(entry.get("retrieved"))))
+        strip = panels.get(f"found {case}")
+        if strip:
+            caption = "The studies whose videos lie nearest to its report, the middle frame of the first view of each"
+            parts.append(picture(strip, caption, anchor(f"found {case}"), f"Studies found by the report of {case}"))
     words = (
         f"{plural(len(shown), 'study').replace('studys', 'studies')}, evenly from the best rank to the worst. A row of "
-        "pictures is a view, from its first frame to its last. Below, the reports of the section nearest to the video; "
-        "the study's own one is marked, and added with its rank where it is not among the first."
+        "pictures is a view, from its first frame to its last. Below, the reports of the section nearest to the "
+        "video, then the studies nearest to its report; its own one is marked, and added with its rank where it is not "
+        "among the first."
     )
     return section("retrieved", title, paragraph(words), join(parts))
 
