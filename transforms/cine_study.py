@@ -19,6 +19,7 @@ from transforms.cine_sampling import spread
 logger = logging.getLogger(__name__)
 
 LEAST_RANGE = 1e-6  # of the display, far below one step of 16 bits
+SUBTRACTIONS = ("none", "first")
 UNREADABLE = (OSError, ValueError, MemoryError)
 
 
@@ -44,6 +45,8 @@ class LoadCined(MapTransform):
         window: see ``open_cine``.
         refuse_burned_in: see ``open_cine``.
         truncated: see ``open_cine``.
+        subtract: ``"first"``: subtract the cine's first frame, before the contrast has come, from every other, so that
+            bone and diaphragm fade and vessels stay (digital subtraction angiography); ``"none"``.
     """
 
     def __init__(
@@ -59,8 +62,11 @@ class LoadCined(MapTransform):
         window: bool = True,
         refuse_burned_in: bool = False,
         truncated: str = "refuse",
+        subtract: str = "none",
     ) -> None:
         super().__init__(keys)
+        if subtract not in SUBTRACTIONS:
+            raise ValueError(f"subtract must be one of {SUBTRACTIONS}, got {subtract!r}.")
         if len(self.keys) != 1:
             raise ValueError(f"keys must name one key, that of the cines, got {self.keys}.")
         self.size = (int(size), int(size)) if isinstance(size, (int, float)) else (int(size[0]), int(size[1]))
@@ -76,6 +82,7 @@ class LoadCined(MapTransform):
         self.fps, self.frames, self.max_views, self.channels = fps, frames, max_views, channels
         self.random_views = random_views
         self.short = check_short(short)
+        self.subtract = subtract
         self.options = {"window": window, "refuse_burned_in": refuse_burned_in, "truncated": check_truncated(truncated)}
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
@@ -156,7 +163,7 @@ class LoadCined(MapTransform):
         if index < len(given) and given[index]:
             angles = [own if math.isfinite(own) else other for own, other in zip(angles, given[index], strict=True)]
         chosen = self._frames_of(cine)
-        clip = cine.read(chosen, self.size)  # T H W
+        clip = self._clip(cine, chosen)  # T H W
         shape = (cine.info.height, cine.info.width)
         down, right = inner_box(shape, self.size)
         seen = clip[:, down, right]
@@ -169,6 +176,13 @@ class LoadCined(MapTransform):
         place = [*shape, down.start, down.stop, right.start, right.stop]
         clip = clip.expand(self.channels, *clip.shape).contiguous()
         return clip, angle_features(*angles), cine.info.notes, ticks, place
+
+    def _clip(self, cine: Cine, chosen: Sequence[int]) -> torch.Tensor:
+        """The chosen frames ``(T, H, W)``, less the first one of the cine where it is subtracted."""
+        if self.subtract == "none" or cine.info.frames < 2:
+            return cine.read(chosen, self.size)
+        frames = cine.read([0, *chosen], self.size)
+        return frames[1:] - frames[:1]
 
     def _frames_of(self, cine: Cine) -> list[int]:
         grid = frame_grid(cine.info.times_ms, self.fps, cine.info.seconds)

@@ -306,3 +306,26 @@ def test_cases_of_all_kinds_collate_from_a_cache(study, tmp_path):
 def test_picking_needs_its_keys():
     with pytest.raises(KeyError, match=r"the case must have \['view_mask', 'angles'\], it has \['video'\]"):
         PickCined()({"video": 1})
+
+
+def test_subtraction_leaves_what_was_not_in_the_first_frame(xa):
+    bone = np.tile(np.linspace(40, 200, SIZE), (SIZE, 1))
+    frames = np.stack([bone] * 6).astype(np.uint8)
+    frames[3:, 10:14, 10:14] -= 30  # contrast arrives
+    case = {"video": [str(xa(frames, name="bone.dcm"))], "case_id": "a"}
+    plain = LoadCined(size=SIZE, fps=None, frames=2, max_views=1)(case)["video"][0, 0, 1]
+    less = LoadCined(size=SIZE, fps=None, frames=2, max_views=1, subtract="first")(case)["video"][0, 0, 1]
+    outside = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    outside[8:16, 8:16] = False
+    assert plain[outside].std() > 40 and less[outside].std() < 10
+    assert less[11:13, 11:13].mean() < less[outside].mean() - 150
+
+
+def test_a_still_picture_is_not_subtracted_from_itself(xa, cine_frames):
+    case = {"video": [str(xa(cine_frames[:1], name="still.dcm"))], "case_id": "a"}
+    assert LoadCined(size=SIZE, frames=2, max_views=1, subtract="first")(case)["view_mask"].tolist() == [True]
+
+
+def test_an_unknown_subtraction_is_refused():
+    with pytest.raises(ValueError, match="subtract must be one of"):
+        LoadCined(subtract="last")
