@@ -75,10 +75,8 @@ def test_absent_views_have_no_influence_even_as_nan():
 def test_the_videos_count():
     network, ids = captioner(), report()
     context, mask = study()
-    assert not torch.allclose(
-        network(ids, None, context, mask),
-        network(ids, None, context + 0.5 * mask[..., None].flip(2) * torch.randn(10), mask),
-    )
+    first = network(ids, None, context, mask)
+    assert not torch.allclose(first, network(ids, None, context.flip(0), mask))
 
 
 def test_a_study_without_views_is_defined():
