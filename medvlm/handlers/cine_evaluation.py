@@ -20,12 +20,11 @@ from medvlm.atomic import write_atomically, write_text_atomically
 from medvlm.handlers.caption_evidence import caption_text
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.cine_examples import chosen_examples, found_studies, picture_found, picture_study, retrieved
-from medvlm.handlers.cine_gallery import embed_gallery
+from medvlm.handlers.cine_gallery import add_nearest, embed_gallery
 from medvlm.handlers.gathering import gathered
 from medvlm.metrics.cine_rows import study_rows
 from medvlm.metrics.cine_summary import Study, summarise_studies
 from medvlm.metrics.rows import write_rows
-from medvlm.metrics.trivial_reports import nearest_reports
 from medvlm.metrics.zero_shot import embed_prompts
 from medvlm.metrics.zero_shot_tasks import zero_shot_tasks
 from medvlm.tokenizer_fingerprint import fingerprint
@@ -170,8 +169,8 @@ class CineEvaluationWriter:
 
     def _add_nearest(self, engine: Engine, studies: list[Study]) -> None:
         """Give every study the report of the training study whose video is most alike."""
-        readable = [study for study in studies if study.readable and study.video is not None]
-        if self.gallery is None or not readable or all(study.generated is None for study in studies):
+        aligned = any(study.readable and study.video is not None for study in studies)
+        if self.gallery is None or not aligned or all(study.generated is None for study in studies):
             return
         gallery = embed_gallery(
             self.gallery, engine.network, engine.prepare_batch, engine.state.device, engine.amp, self.progress
@@ -179,9 +178,7 @@ class CineEvaluationWriter:
         if gallery is None:
             logger.warning("the gallery has no study with a report and a readable view: no nearest-neighbour report")
             return
-        texts, rows, _ = nearest_reports(np.stack([s.video for s in readable]), gallery.embeddings, gallery.reports)
-        for study, text, row in zip(readable, texts, rows, strict=True):
-            study.nearest, study.nearest_case = text, gallery.cases[int(row)]
+        add_nearest(studies, gallery)
 
     def _embedded_prompts(self, engine: Engine, studies: Sequence[Study]) -> tuple[dict | None, float]:
         """Embeddings of the prompts and the network's temperature; none where it was not trained to align."""
@@ -226,9 +223,10 @@ def _rows(value: torch.Tensor | None) -> np.ndarray | None:
 def _problems(batch: Mapping[str, Any], index: int) -> dict[str, str]:
     """File -> why it could not be read, also of the files that gave way to others."""
     files, problems = (json.loads(batch[key][index] or "[]") for key in ("view_files", "view_problems"))
-    found = {_short(file): problem for file, problem in zip(files, problems, strict=True) if problem}
+    found = [(file, problem) for file, problem in zip(files, problems, strict=True) if problem]
     skipped = json.loads(batch["view_skipped"][index] or "{}")  # also readable ones that there was no room for
-    return found | {_short(file): why for file, why in skipped.items() if not why.startswith("not among the ")}
+    found += [(file, why) for file, why in skipped.items() if not why.startswith("not among the ")]
+    return {_short(file): why.removeprefix(f"{file}: ") for file, why in found}
 
 
 def _short(file: str) -> str:

@@ -123,7 +123,7 @@ def picture_found(engine: Engine, found: Sequence[Mapping[str, Any]], places: Ma
         view = int(torch.nonzero(torch.as_tensor(sample["view_mask"]))[0, 0])
         video = torch.as_tensor(sample["video"])[view, 0].float().numpy()  # (T, H, W)
         rank = f"{entry['rank']:g}" if entry["rank"] is not None else "?"
-        label = f"rank {rank}, cosine {entry['cosine']:.2f}" + ("\nits own" if entry["right"] else "")
+        label = f"rank {rank}, cosine {entry['cosine']:.3f}" + ("\nits own" if entry["right"] else "")
         tiles.append(Tile(video[len(video) // 2], label, entry["right"]))
     return tile_row(tiles)
 

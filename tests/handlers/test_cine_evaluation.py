@@ -13,7 +13,7 @@ from torch import nn
 from medvlm.data.tokenizers import load_tokenizer, train_wordpiece
 from medvlm.handlers.cine_evaluation import CineEvaluationWriter
 from medvlm.handlers.cine_examples import angle_words, chosen_examples, found_studies, retrieved
-from medvlm.handlers.cine_gallery import embed_gallery
+from medvlm.handlers.cine_gallery import Gallery, add_nearest, embed_gallery
 from medvlm.metrics.cine_summary import Study
 
 REPORTS = [
@@ -78,7 +78,9 @@ def case(tokenizer, number: int, report: str | None, problems: tuple[str, str] =
 
 @pytest.fixture
 def samples(tokenizer) -> list[dict]:
-    skipped = json.dumps({"/data/s1/c.dcm": "cut short", "/data/s1/d.dcm": "not among the 2 views that are read"})
+    skipped = json.dumps(
+        {"/data/s1/c.dcm": "/data/s1/c.dcm: cut short", "/data/s1/d.dcm": "not among the 2 views that are read"}
+    )
     return [
         case(tokenizer, 0, REPORTS[0]),
         case(tokenizer, 1, REPORTS[1], ("", "truncated"), skipped),
@@ -113,7 +115,10 @@ def run(samples, tokenizer, tmp_path):
         cases = [{"case_id": s["case_id"], "targets": {"stenosis": int(n == 0)}} for n, s in enumerate(samples)]
         weights = tmp_path / "model.pt"
         weights.write_bytes(b"weights")
-        trained = [case(tokenizer, 0, REPORTS[1]) | {"case_id": "t0"}, case(tokenizer, 5, None) | {"case_id": "t1"}]
+        trained = [
+            case(tokenizer, 0, REPORTS[1]) | {"case_id": "t0", "patient_id": "q0"},
+            case(tokenizer, 5, None) | {"case_id": "t1"},
+        ]
         handler = CineEvaluationWriter(
             str(tmp_path / "out"), {"name": "b", "version": "1"}, str(weights), tokenizer, cases, prompts=PROMPTS,
             max_tokens=40, n_boot=20, progress=False, pictured=2, gallery=[collated(trained)] if gallery else None,
@@ -222,6 +227,17 @@ def test_the_gallery_holds_what_can_be_read_and_has_a_report(samples, tokenizer)
     assert gallery.cases == ["c0", "c1", "c2"] and gallery.reports == REPORTS
     assert np.array_equal(gallery.embeddings, np.eye(8)[:3])
     assert embed_gallery([collated(samples[3:])], Reader(tokenizer), prepare, "cpu", progress=False) is None
+
+
+def test_a_patient_s_own_study_in_the_gallery_is_passed_over(caplog):
+    gallery = Gallery(np.eye(3), ["own", "other", "third"], ["t0", "t1", "t2"], ["p0", "p1", "p2"])
+    studies = [Study(f"c{n}", f"p{n}", "", "", "x", n < 3, video=np.eye(3)[n % 3] + [0, 0.1, 0]) for n in range(4)]
+    studies[2].patient_id = "somebody"
+    add_nearest(studies, gallery)
+    assert [study.nearest for study in studies] == ["other", "own", "third", None]
+    assert "2 patients are in the gallery" in caplog.text and "split the datalist by patient" in caplog.text
+    add_nearest(studies[:1], Gallery(np.eye(3)[:1], ["own"], ["t0"], ["p0"]))
+    assert studies[0].nearest == "other"  # nothing is left to take
 
 
 def test_examples_run_evenly_from_the_best_to_the_worst():

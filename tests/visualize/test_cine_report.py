@@ -89,7 +89,7 @@ def test_numbers_stand_beside_chance_and_baselines(tmp_path, found):
     text = page(tmp_path, evaluation, rows)
     chance = evaluation["retrieval"]["video_to_text"]["metrics"]["hit@1"]["chance"]
     assert f"chance {chance:.2f}" in text
-    for words in ("Constant normal report", "Nearest-neighbour report", "Hallucinated", "1 of 24 studies have no view"):
+    for words in ("Constant normal report", "Nearest-neighbour report", "Hallucinated", "1 of 24 studies without any view"):
         assert words in text, words
 
 

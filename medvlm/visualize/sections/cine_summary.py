@@ -41,11 +41,12 @@ def _said(evaluation: Mapping[str, Any]) -> list[str]:
     n, said = part(evaluation, "n"), []
     if n.get("unreadable"):
         said.append(
-            f"{count(n['unreadable'])} of {count(n.get('studies'))} studies have no view that could be read: they have "
-            "no part in any score and are listed below."
+            f"{count(n['unreadable'])} of {count(n.get('studies'))} studies without any view that could be read: "
+            "no part in any score, listed below."
         )
     if n.get("without_report"):
-        said.append(f"{count(n['without_report'])} readable studies have no report: candidates, but no queries.")
+        have = "study has" if n["without_report"] == 1 else "studies have"
+        said.append(f"{count(n['without_report'])} readable {have} no report: a candidate, but no query.")
     for way, name in (("video_to_text", "a study's own report"), ("text_to_video", "a report's study")):
         hit = part(evaluation, "retrieval", way, "metrics", "hit@1")
         low, chance = as_estimate(hit).low, hit.get("chance")
