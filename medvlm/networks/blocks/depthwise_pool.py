@@ -31,7 +31,10 @@ def depthwise_pool(maps: Tensor, weight: Tensor, stride: Triple) -> Tensor:
     if stride[1] > kernel[1] and stride[2] > kernel[2]:
         maps, stride, padding = windows(maps, kernel, stride), (stride[0], *kernel[1:]), (padding[0], 0, 0)
     maps = maps.permute(0, 4, 1, 2, 3)  # (B, C, t, h, w), channels last in memory
-    if maps.device.type == "cpu" and torch.is_grad_enabled() and (maps.requires_grad or weight.requires_grad):
+    learns = torch.is_grad_enabled() and (maps.requires_grad or weight.requires_grad)
+    # graphs and mixed precision take the operation of torch
+    plain = torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
+    if learns and not plain and maps.device.type == "cpu":
         pooled = DepthwiseConvolution.apply(maps, weight, stride, padding)
     else:
         pooled = functional.conv3d(maps, weight, None, stride, padding, groups=weight.shape[0])

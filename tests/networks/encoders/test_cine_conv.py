@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from medvlm.networks.encoders.cine_conv import CineConvEncoder
 
@@ -126,3 +127,38 @@ def test_wrong_settings_and_inputs_are_refused():
         small()(torch.zeros(1, 1, 4, 32, 32), torch.zeros(1, 8, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"for a grid among \[\(2, 2, 2\)\], got \(1, 5\)"):
         small(maskable=True)(torch.zeros(1, 1, 4, 32, 32), torch.zeros(1, 5, dtype=torch.bool))
+
+
+class Pooled(torch.nn.Module):
+    """The one tensor that TorchScript and ONNX want."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.network(video)["pooled"]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_gives_the_same_for_another_batch():
+    network = Pooled(small()).eval()  # parameters that learn, as in a network that has just been built
+    traced = torch.jit.trace(network, torch.randn(1, 1, 4, 32, 32))
+    video = torch.randn(3, 1, 4, 32, 32)
+    torch.testing.assert_close(traced(video), network(video))
+
+
+def test_trains_under_autocast():
+    network = small().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = network(torch.randn(2, 1, 4, 32, 32))["pooled"]
+    pooled.float().square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_the_norm_is_one_argument():
+    network = CineConvEncoder(norm="batch")
+    kinds = {type(module) for module in network.modules()}
+    assert nn.BatchNorm2d in kinds and nn.GroupNorm not in kinds
+    with pytest.raises(ValueError, match="norm must be one of"):
+        CineConvEncoder(norm="layer")

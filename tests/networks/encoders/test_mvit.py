@@ -273,3 +273,30 @@ def test_wrong_inputs_are_refused():
         small(maskable=True)(torch.zeros(1, 1, 4, 32, 32), torch.zeros(1, 7, dtype=torch.bool))
     with pytest.raises(ValueError, match="build it with num_classes"):
         network.classify(torch.zeros(1, 1, 4, 32, 32))
+
+
+class Pooled(torch.nn.Module):
+    """The one tensor that TorchScript and ONNX want."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.network(video)["pooled"]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_gives_the_same_for_another_batch():
+    network = Pooled(small()).eval()  # parameters that learn, as in a network that has just been built
+    traced = torch.jit.trace(network, torch.randn(1, 1, 4, 32, 32))
+    video = torch.randn(3, 1, 4, 32, 32)
+    torch.testing.assert_close(traced(video), network(video))
+
+
+def test_trains_under_autocast():
+    network = small().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = network(torch.randn(2, 1, 4, 32, 32))["pooled"]
+    pooled.float().square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)

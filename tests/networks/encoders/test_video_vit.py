@@ -120,3 +120,30 @@ def test_wrong_settings_and_inputs_are_refused():
         small()(video, torch.ones(2, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"takes \(B, 3, T, H, W\), got \(2, 1, 4, 32, 48\)"):
         small(in_channels=3)(video)
+
+
+class Pooled(torch.nn.Module):
+    """The one tensor that TorchScript and ONNX want."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.network(video)["pooled"]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_gives_the_same_for_another_batch():
+    network = Pooled(small()).eval()  # parameters that learn, as in a network that has just been built
+    traced = torch.jit.trace(network, torch.randn(1, 1, 4, 32, 48))
+    video = torch.randn(3, 1, 4, 32, 48)
+    torch.testing.assert_close(traced(video), network(video))
+
+
+def test_trains_under_autocast():
+    network = small().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = network(torch.randn(2, 1, 4, 32, 48))["pooled"]
+    pooled.float().square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
