@@ -42,8 +42,8 @@ class _Group:
     @property
     def folder(self) -> Path:
         """The folder that holds everything of the study."""
-        every = [*self.files, *self.stills, *self.left_out]
-        return Path(os.path.commonpath([str(Path(file).parent) for file in every]))
+        every = [Path(file) for file in (*self.files, *self.stills, *self.left_out)]
+        return Path(os.path.commonpath([str(file if file.is_dir() else file.parent) for file in every]))
 
 
 def find_studies(path: str | os.PathLike[str], section: str | None = None) -> list[dict]:
@@ -207,16 +207,19 @@ def _header(file: Path) -> CineHeader | None:
         return None
     try:
         return read_cine_header(file)
-    except ReadError as error:
-        return _without_pixels(file) if "no pixel data" in error.problem else None
+    except ReadError:
+        return _what_is_left(file)
 
 
-def _without_pixels(file: Path) -> CineHeader:
-    """A report or a setting of a study, which its modality tells; an angiogram without pixels is a damaged video."""
+def _what_is_left(file: Path) -> CineHeader | None:
+    """Modality and study of a file whose pixels are damaged or absent: a report is no video, an angiogram is one."""
     import pydicom
 
-    header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-    modality, uid = str(header.get("Modality") or ""), str(header.get("StudyInstanceUID") or "")
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        modality, uid = str(header.get("Modality") or ""), str(header.get("StudyInstanceUID") or "")
+    except Exception:  # pydicom raises whatever it likes on damaged files
+        return None
     return CineHeader(str(file), "dicom", 0, 0, 0, modality=modality, study_uid=uid)
 
 

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import monai
 import nibabel
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
 from PIL import Image
 
-import medvlm
-from medvlm.atomic import write_text_atomically
 from medvlm.data.reading import is_picture
-from medvlm.handlers.case_files import check_writable, clear_error, input_header, save_nifti, sha256_of, whole_folder
+from medvlm.handlers.case_files import input_header, save_nifti, sha256_of, whole_folder
+from medvlm.handlers.case_folders import CaseFolders, json_text, versions
 from medvlm.handlers.verdict import judge, read_operating_point
 from medvlm.metrics.activation_energy import energy_inside
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay
@@ -38,7 +30,7 @@ STEP = 1 / 255
 """Step of the maps in [0, 1] that are written as uint8."""
 
 
-class CaseWriter:
+class CaseWriter(CaseFolders):
     """Write each case that an evaluator has finished, and a summary of all.
 
     A case's folder holds ``labels.nii.gz``, ``probabilities.nii.gz``, ``cam.nii.gz``, ``uncertainty_mc.nii.gz``,
@@ -74,8 +66,7 @@ class CaseWriter:
         overlay: bool = True,
         resume: bool = True,
     ) -> None:
-        self.output_dir = Path(output_dir)
-        self._cases = cases
+        super().__init__(output_dir, cases, "image", resume)
         self.regions = list(regions)
         self.bundle = dict(bundle)
         self.checkpoint = Path(checkpoint)
@@ -84,39 +75,7 @@ class CaseWriter:
         self.none_below = none_below
         self.mask_threshold = mask_threshold
         self.overlay = overlay
-        self.resume = resume
-        self.written: list[str] = []
-        self._hashes: dict[str, list[str]] = {}
         self._checkpoint_hash: str | None = None
-        self._started = time.perf_counter()
-
-    @cached_property
-    def cases(self) -> dict[str, dict]:
-        """The cases by their names."""
-        return {case["case_id"]: case for case in self._cases}
-
-    def attach(self, engine: Engine) -> None:
-        """Try the output folder when the run starts, write after each iteration."""
-        engine.add_event_handler(Events.STARTED, lambda: check_writable(self.output_dir))
-        engine.add_event_handler(Events.ITERATION_STARTED, self.begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-
-    def begin(self) -> None:
-        """Start the clock of a case."""
-        self._started = time.perf_counter()
-
-    def __call__(self, engine: Engine) -> None:
-        """Write the cases of the batch that the engine has just finished (decollated, post-processed)."""
-        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.write({**batch, **output})
-
-    def done(self, case: Mapping[str, Any]) -> bool:
-        """Whether a case is there already, from the same input, weights and settings; ``TolerantDataset`` asks."""
-        manifest = self._manifest_of(case["case_id"]) if self.resume else None
-        if manifest is None or manifest.get("signature") != self._signature(case):
-            return False
-        folder = self.output_dir / case["case_id"]
-        return all((folder / name).is_file() for name in manifest["files"])
 
     def write(self, item: Mapping[str, Any]) -> Path:
         """Write one case.
@@ -144,73 +103,21 @@ class CaseWriter:
             if self.overlay:
                 self._save_overlay(folder / "overlay.png", case, item, affine, manifest)
             manifest["files"] = sorted([file.name for file in folder.iterdir()])
-            manifest["seconds"] = round(time.perf_counter() - self._started, 3)
-            (folder / "manifest.json").write_text(_json(manifest), encoding="utf-8")
+            manifest["seconds"] = self.seconds
+            (folder / "manifest.json").write_text(json_text(manifest), encoding="utf-8")
         self.written.append(case["case_id"])
         logger.info("%s: %s", case["case_id"], manifest["summary"].replace("\n", "; "))
         return target
 
-    def finish(self, failures: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Write ``summary.csv`` and ``failed.json``.
-
-        Args:
-            failures: what :class:`medvlm.engines.tolerant.TolerantDataset` noted.
-
-        Returns:
-            One row a case of this run, in the order of the cases. The file holds the cases of earlier runs into the
-            same folder too, below them, with the status ``earlier``.
-
-        Raises:
-            OSError: When they cannot be written; names the file and the remedy.
-        """
-        failed = {failure.case_id: failure for failure in failures}
-        rows = [self._summary_row(case_id, failed.get(case_id)) for case_id in self.cases]
-        earlier = [{**self._summary_row(case_id, None), "status": "earlier"} for case_id in self._earlier()]
-        columns = list(dict.fromkeys(key for row in [*rows, *earlier] for key in row))
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*rows, *earlier])
-        try:
-            write_text_atomically(table.getvalue(), self.output_dir / "summary.csv")
-            write_text_atomically(_json([failure.as_dict() for failure in failures]), self.output_dir / "failed.json")
-        except OSError as error:
-            raise clear_error(error, self.output_dir / "summary.csv") from error
-        return rows
-
-    def _summary_row(self, case_id: str, failure: Any) -> dict[str, Any]:
-        manifest = self._manifest_of(case_id) if failure is None else None
-        if manifest is None:
-            error = failure.message if failure is not None else "not done"
-            return {"case_id": case_id, "status": "failed", "error": error}
+    def columns(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Probability, verdict, volumes, where the activation lies, and the summary."""
         return {
-            "case_id": case_id,
-            "status": "done" if case_id in self.written else "kept",
-            "error": "",
             "tumour_probability": manifest["tumour_probability"],
             "verdict": manifest["verdict"],
             **{f"volume_ml_{region}": value for region, value in (manifest["volumes_ml"] or {}).items()},
             **{f"cam_in_{place}": value for place, value in (manifest["cam_energy"] or {}).items()},
             "summary": manifest["summary"].replace("\n", "; "),
         }
-
-    def _earlier(self) -> list[str]:
-        """Cases that other runs left in this folder, by name."""
-        there = {manifest.parent.name for manifest in self.output_dir.glob("*/manifest.json")}
-        return sorted(name for name in there - set(self.cases) if self._manifest_of(name) is not None)
-
-    def _manifest_of(self, case_id: str) -> dict[str, Any] | None:
-        try:
-            return json.loads((self.output_dir / case_id / "manifest.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-
-    def _inputs(self, case: Mapping[str, Any]) -> list[str]:
-        """Hashes of a case's files, in order."""
-        if case["case_id"] not in self._hashes:
-            files = case["image"] if isinstance(case["image"], list | tuple) else [case["image"]]
-            self._hashes[case["case_id"]] = [sha256_of(file) for file in files]
-        return self._hashes[case["case_id"]]
 
     def _weights_hash(self) -> str:
         if self._checkpoint_hash is None:
@@ -220,21 +127,17 @@ class CaseWriter:
     def _point(self) -> dict[str, Any]:
         return read_operating_point(self.operating_point, self._weights_hash())
 
-    def _signature(self, case: Mapping[str, Any]) -> str:
-        """Hash of everything that decides a case's result."""
-        parts = {
-            "inputs": self._inputs(case),
+    def decides(self, case: Mapping[str, Any]) -> dict[str, Any]:
+        """Channels, weights, settings, threshold and rules."""
+        return {
             "channels": list(case.get("channels", [])),
             "checkpoint": self._weights_hash(),
             "settings": self.settings,
             "operating_point": self._point(),
             "rules": [self.none_below, self.mask_threshold, self.overlay, self.regions],
-            "medvlm": medvlm.__version__,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _manifest(self, case: dict, item: Mapping[str, Any], affine: np.ndarray, picture: bool) -> dict[str, Any]:
-        files = case["image"] if isinstance(case["image"], list | tuple) else [case["image"]]
         point = self._point()
         spacing = [float(x) for x in np.linalg.norm(affine[:3, :3], axis=0)]
         voxels = None
@@ -272,19 +175,11 @@ class CaseWriter:
             "grid": {"shape": list(item["native"].shape[1:]), "spacing_mm": spacing, "affine": affine.tolist()},
             "bundle": self.bundle,
             "checkpoint": {"file": self.checkpoint.name, "sha256": self._weights_hash()},
-            "inputs": [
-                {"file": str(file), "sha256": sha}
-                for file, sha in zip(files, self._inputs(case), strict=True)
-            ],
+            "inputs": self.inputs_of(case),
             "channels": list(case.get("channels", [])),
             "settings": self.settings,
-            "versions": {
-                "medvlm": medvlm.__version__,
-                "torch": torch.__version__,
-                "monai": monai.__version__,
-                "numpy": np.__version__,
-            },
-            "signature": self._signature(case),
+            "versions": versions(),
+            "signature": self.signature(case),
         }
 
     def _save_maps(
@@ -295,9 +190,7 @@ class CaseWriter:
         if "pred_mask" in item:
             probability = np.moveaxis(_steps(item["pred_mask"]), 0, -1)  # (X, Y, Z, R)
             one = probability.shape[-1] == 1
-            save_nifti(
-                folder / "probabilities.nii.gz", probability[..., 0] if one else probability, affine, like, STEP
-            )
+            save_nifti(folder / "probabilities.nii.gz", probability[..., 0] if one else probability, affine, like, STEP)
         for key, name in MAPS.items():
             if key in item:
                 save_nifti(folder / f"{name}.nii.gz", _steps(item[key])[0], affine, like, STEP)
@@ -352,7 +245,3 @@ def _save_picture(path: Path, labels: np.ndarray, binary: bool) -> None:
     """Write a 2D label map ``(X, Y)`` as PNG: 0 and 255 where there is one region, else the values themselves."""
     rows = labels.T.astype(np.uint8)  # (Y, X)
     Image.fromarray(np.where(rows > 0, 255, 0).astype(np.uint8) if binary else rows).save(path)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
