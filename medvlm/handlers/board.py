@@ -104,7 +104,7 @@ class TrainingBoard:
         step = engine.state.iteration
         if step % self.every:
             return
-        self.events.writer.add_scalar("loss/total", float(engine.state.output["loss"]), step)
+        self.events.writer.add_scalar("loss/total", engine.state.output["loss"].item(), step)
         for name, value in getattr(self.loss, "terms", {}).items():
             if name != "total":  # written above
                 self.events.writer.add_scalar(f"loss/{name}", float(value), step)
@@ -164,7 +164,7 @@ class EpochProgress:
 
     def step(self, engine: Engine) -> None:
         """Advance by one step."""
-        self._losses.append(float(engine.state.output["loss"]))
+        self._losses.append(engine.state.output["loss"].item())
         if not math.isfinite(self._losses[-1]):
             raise FloatingPointError(
                 f"the loss is {self._losses[-1]} at step {engine.state.iteration}; lower the learning rate, "
