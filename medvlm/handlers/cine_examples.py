@@ -14,11 +14,12 @@ from ignite.engine import Engine
 from monai.data import list_data_collate
 from monai.networks.utils import eval_mode
 
-from medvlm.handlers.caption_evidence import caption_sentences, sentence_map
+from medvlm.handlers.caption_evidence import CaptionSentence, caption_sentences, sentence_map
 from medvlm.metrics.angiography_facts import extract_facts, fact_set
 from medvlm.metrics.cine_summary import Study
 from medvlm.metrics.retrieval import top_matches, unique_texts
 from medvlm.visualize.cine_panels import Look, Tile, contact_sheet, looked_at, tile_row
+from medvlm.visualize.numbers import rate
 
 MOST_SENTENCES = 3
 
@@ -123,7 +124,7 @@ def picture_found(engine: Engine, found: Sequence[Mapping[str, Any]], places: Ma
         view = int(torch.nonzero(torch.as_tensor(sample["view_mask"]))[0, 0])
         video = torch.as_tensor(sample["video"])[view, 0].float().numpy()  # (T, H, W)
         rank = f"{entry['rank']:g}" if entry["rank"] is not None else "?"
-        label = f"rank {rank}, cosine {entry['cosine']:.3f}" + ("\nits own" if entry["right"] else "")
+        label = f"rank {rank}, cosine {rate(entry['cosine'])}" + ("\nits own" if entry["right"] else "")
         tiles.append(Tile(video[len(video) // 2], label, entry["right"]))
     return tile_row(tiles)
 
@@ -155,6 +156,20 @@ def angle_words(features: Any) -> str:
             degrees = round(math.degrees(math.atan2(part[0], part[1])))
             words.append(f"{names[degrees < 0]} {abs(degrees)}")
     return " ".join(words)
+
+
+def telling_sentences(sentences: Sequence[CaptionSentence]) -> list[CaptionSentence]:
+    """Sentences with findings first, then those with other facts, then the rest; equal ones once."""
+
+    def order(sentence: CaptionSentence) -> int:
+        facts = fact_set(extract_facts(sentence.text))
+        found = any(fact.kind == "stenosis" or (fact.kind, fact.value) == ("calcification", "yes") for fact in facts)
+        return 0 if found else 1 if facts else 2
+
+    once: dict[str, CaptionSentence] = {}
+    for sentence in sentences:
+        once.setdefault(sentence.text, sentence)
+    return sorted(once.values(), key=order)
 
 
 def picture_study(engine: Engine, place: int, tokenizer: Any) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
@@ -194,7 +209,7 @@ def picture_study(engine: Engine, place: int, tokenizer: Any) -> tuple[dict[str,
 
 
 def telling_looks(tokenizer: Any, ids: Sequence[int], attention: np.ndarray) -> list[Look]:
-    """Where the captioner looked for its first sentences that claim something; for the first ones where none does.
+    """Where the captioner looked for the sentences of ``telling_sentences``, the first few.
 
     What has no word in it is no sentence.
 
@@ -204,5 +219,4 @@ def telling_looks(tokenizer: Any, ids: Sequence[int], attention: np.ndarray) -> 
         attention: ``(L, N, t, h, w)``.
     """
     sentences = [s for s in caption_sentences(tokenizer, ids) if any(c.isalnum() for c in s.text)]
-    telling = [sentence for sentence in sentences if fact_set(extract_facts(sentence.text))] or sentences
-    return [Look(s.text, sentence_map(attention, s.tokens)) for s in telling[:MOST_SENTENCES]]
+    return [Look(s.text, sentence_map(attention, s.tokens)) for s in telling_sentences(sentences)[:MOST_SENTENCES]]

@@ -146,8 +146,9 @@ def looked_at(
 ) -> bytes:
     """Show for each sentence the frames that the captioner looked at most, with a heat map.
 
-    All frames of a row are of one view, the one with the largest share of the sentence's weight; they are the steps
-    with most weight, in the order of time. A row has its own scale: brightest is its largest weight.
+    All frames of a row are of one view, the one with the largest share of the sentence's weight: first a frame as it
+    is, then the steps with most weight, in the order of time. A row has its own scale, from zero to its largest weight,
+    which is stated as a multiple of the view's mean: about 1 means that the captioner looked everywhere alike.
 
     Args:
         video: ``(N, T, H, W)``.
@@ -168,7 +169,7 @@ def looked_at(
         raise ValueError(f"each sentence needs heat (N, t, h, w) of the {len(video)} views, got shapes {shapes}.")
     columns = min(columns, *(look.heat.shape[1] for look in looks))
     size = (TILE * 1.2, TILE * 1.2 * video.shape[2] / video.shape[3])
-    width = LABEL + max(columns, 3) * (size[0] + GAP)
+    width = LABEL + max(columns + 1, 4) * (size[0] + GAP)
     texts = [textwrap.fill(look.sentence, int(width * 13)) for look in looks]
     above = [0.1 + 0.16 * (1 + text.count("\n")) for text in texts]
     below = 0.22
@@ -204,15 +205,25 @@ def _look(
     low, high = shown_range(frames)
     peak = max(float(heat.max()), 1e-12)
     rows, wide = frames.shape[1:]
-    for axes, step in zip(_row(figure, LABEL, top, len(steps), size), steps, strict=True):
+    shown = {"cmap": "gray", "vmin": low, "vmax": high, "aspect": "auto", "interpolation": "bilinear"}
+    plain, *tiles = _row(figure, LABEL, top, 1 + len(steps), size)
+    strongest = int((int(heat.sum(axis=(1, 2)).argmax()) + 0.5) * len(frames) / len(heat))
+    plain.imshow(frames[strongest], **shown)
+    _below(plain, f"frame {strongest + 1} of {len(frames)}")
+    for axes, step in zip(tiles, steps, strict=True):
         index = int((step + 0.5) * len(frames) / len(heat))
         place = (-0.5, wide - 0.5, rows - 0.5, -0.5)
-        axes.imshow(frames[index], cmap="gray", vmin=low, vmax=high, aspect="auto", interpolation="bilinear")
+        axes.imshow(frames[index], **shown)
         values = heat[step] / peak
         style = {"cmap": HEAT, "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "bilinear", "extent": place}
-        axes.imshow(values, alpha=0.65 * values**0.7, **style)
+        axes.imshow(values, alpha=0.55 * values, **style)
         axes.set(xlim=place[:2], ylim=place[2:])
         weight = float(heat[step].sum()) / max(float(look.heat.sum()), 1e-12)
-        words = f"frame {index + 1} of {len(frames)}, {100 * weight:.0f}%"
-        axes.text(0.5, -0.03, words, transform=axes.transAxes, ha="center", va="top", fontsize=7, color=FAINT)
-    _label(figure, f"{labels[view]}\n{100 * shares[view]:.0f}% of the weight", top + size[1] / 2)
+        _below(axes, f"frame {index + 1}, {100 * weight:.0f}% of the weight")
+    times = peak / max(float(heat.mean()), 1e-12)
+    words = f"{labels[view]}\n{100 * shares[view]:.0f}% of the weight\npeak {times:.1f} times mean"
+    _label(figure, words, top + size[1] / 2)
+
+
+def _below(axes: Axes, words: str) -> None:
+    axes.text(0.5, -0.03, words, transform=axes.transAxes, ha="center", va="top", fontsize=7, color=FAINT)

@@ -11,8 +11,9 @@ from ignite.engine import Engine
 from torch import nn
 
 from medvlm.data.tokenizers import load_tokenizer, train_wordpiece
+from medvlm.handlers.caption_evidence import CaptionSentence
 from medvlm.handlers.cine_evaluation import CineEvaluationWriter
-from medvlm.handlers.cine_examples import angle_words, chosen_examples, found_studies, retrieved
+from medvlm.handlers.cine_examples import angle_words, chosen_examples, found_studies, retrieved, telling_sentences
 from medvlm.handlers.cine_gallery import Gallery, add_nearest, embed_gallery
 from medvlm.metrics.cine_summary import Study
 
@@ -238,6 +239,14 @@ def test_a_patient_s_own_study_in_the_gallery_is_passed_over(caplog):
     assert "2 patients are in the gallery" in caplog.text and "split the datalist by patient" in caplog.text
     add_nearest(studies[:1], Gallery(np.eye(3)[:1], ["own"], ["t0"], ["p0"]))
     assert studies[0].nearest == "other"  # nothing is left to take
+
+
+def test_sentences_with_findings_come_first_and_equal_ones_once():
+    texts = ["Indication: chest pain.", "The RCA is normal.", "The mid LAD has a 90% stenosis.", "The RCA is normal."]
+    told = telling_sentences([CaptionSentence(text, (n,)) for n, text in enumerate(texts)])
+    assert [(sentence.text, sentence.tokens) for sentence in told] == [
+        (texts[2], (2,)), (texts[1], (1,)), (texts[0], (0,)),
+    ]  # fmt: skip
 
 
 def test_examples_run_evenly_from_the_best_to_the_worst():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medvlm.visualize.forest import shorten
 from medvlm.visualize.numbers import as_number, count, plural, quantity, rate
 from medvlm.visualize.page import Markup, anchor, heading, html, join, paragraph, picture, section, table
 from medvlm.visualize.results import Panels, Rows, listed, part
@@ -88,7 +89,8 @@ def looked(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup 
     words = (
         "A row is one sentence of the generated report, those with findings first. Its frames are of the view with "
         "most of the captioner's cross-attention (mean over layers, heads and tokens), each with its share of the "
-        "whole; a row has its own scale. Attention shows where the network looked, not why, nor whether it is right."
+        "whole, after a frame as it is. A row has its own scale; a peak near 1 times the mean says that the captioner "
+        "looked everywhere alike. Attention shows where the network looked, not why, nor whether it is right."
     )
     return section("looked", title, paragraph(words), join(parts))
 
@@ -108,6 +110,11 @@ COLUMNS = (
 )
 
 
+def _named(case: str) -> Markup:
+    """A study's name, the middle of a long one left out; it stands whole where the pointer rests."""
+    return Markup(f'<span title="{html(case)}">{html(shorten(case, 26))}</span>')
+
+
 def all_studies(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
     """Every study in a table that sorts by a click."""
     if not rows:
@@ -120,7 +127,7 @@ def all_studies(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Ma
         views = f"{count(row.get('views_read'))}"
         if as_number(row.get("views_unreadable")):
             views += f" (+{count(row['views_unreadable'])} unreadable)"
-        cells: list[Any] = [row.get("case_id"), row.get("patient_id") or "", row.get("source") or ""]
+        cells: list[Any] = [_named(str(row.get("case_id"))), row.get("patient_id") or "", row.get("source") or ""]
         cells.append((views, as_number(row.get("views_read"))))
         for key, _, write in columns:
             value = as_number(row.get(key))

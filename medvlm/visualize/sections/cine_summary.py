@@ -101,15 +101,16 @@ def unreadable(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mar
     if not lines:
         return section("unreadable", title, paragraph("Every view of every study could be read."))
     studies = listed(evaluation.get("unreadable"))
-    words = f"{count(len(studies))} without any readable view, left out of every score; "
-    words += f"{count(len(lines))} views in all that could not be read, left out by their mask."
+    words = f"{plural(len(lines), 'view')} could not be read, and are left out by their mask."
+    if studies:
+        words = f"Studies without any readable view, left out of every score: {count(len(studies))}. In all, {words}"
     if len(lines) > MOST_LISTED:
         words += f" The first {MOST_LISTED} are listed; all are in the CSV."
     names = ", ".join(str(entry.get("case_id")) for entry in studies[:MOST_LISTED])
     return section(
         "unreadable",
         title,
-        paragraph(f"Studies {words}" if studies else f"Views: {words}"),
+        paragraph(words),
         paragraph(f"Left out: {names}.") if names else None,
         table(["Study", "View", "Why"], lines[:MOST_LISTED], words=(0, 1, 2)),
     )
