@@ -15,9 +15,12 @@ from medvlm.networks.blocks.token_masks import hide_pixels, mask_on_grid, resize
 GROUP = 8  # channels of a group of GroupNorm
 
 
-def normalised(channels: int) -> nn.GroupNorm:
-    """GroupNorm with groups of eight channels."""
-    return nn.GroupNorm(channels // GROUP, channels)
+NORMS = ("group", "batch")
+
+
+def normalised(channels: int, norm: str = "group") -> nn.Module:
+    """GroupNorm with groups of eight channels, or BatchNorm."""
+    return nn.GroupNorm(channels // GROUP, channels) if norm == "group" else nn.BatchNorm2d(channels)
 
 
 class FrameStage(nn.Module):
@@ -27,15 +30,16 @@ class FrameStage(nn.Module):
         in_channels: channels that come in.
         out_channels: channels that go out.
         shift: which of the two pixels under each result the first convolution is centred on, 0 or 1.
+        norm: ``"group"`` or ``"batch"``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, shift: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, shift: int, norm: str = "group") -> None:
         super().__init__()
         self.border = (1 - shift, shift) * 2
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=2, bias=False)
-        self.norm1 = normalised(out_channels)
+        self.norm1 = normalised(out_channels, norm)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.norm2 = normalised(out_channels)
+        self.norm2 = normalised(out_channels, norm)
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -74,7 +78,8 @@ class CineConvEncoder(nn.Module):
     """Convolutions on every frame, mixing over time, and tokens of 2 frames x 16 x 16 pixels.
 
     The first convolution works at full resolution and the widest maps are small, so that a narrowing of a vessel of
-    three pixels is seen before anything is pooled. GroupNorm makes it independent of the batch.
+    three pixels is seen before anything is pooled. GroupNorm makes it independent of the batch; BatchNorm learns faster
+    where batches are large enough.
 
     Args:
         in_channels: channels of the video, 1 for grey or 3.
@@ -82,13 +87,14 @@ class CineConvEncoder(nn.Module):
         embed_dim: width D of the output, divisible by 8.
         maskable: own a mask value, so that ``forward`` takes a mask.
         dropout: probability on the tokens.
+        norm: ``"group"`` or ``"batch"``, of the convolutions.
 
     Attributes:
         embed_dim: width D of the output.
         has_class_token: False.
 
     Raises:
-        ValueError: if a width is not divisible by 8, or there are not four of them.
+        ValueError: if a width is not divisible by 8, there are not four of them, or the norm is not known.
     """
 
     has_class_token = False
@@ -100,8 +106,11 @@ class CineConvEncoder(nn.Module):
         embed_dim: int = 128,
         maskable: bool = False,
         dropout: float = 0.0,
+        norm: str = "group",
     ) -> None:
         super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"norm must be one of {NORMS}, got {norm!r}.")
         widths = tuple(int(w) for w in widths)
         if len(widths) != 4 or any(w % GROUP for w in (*widths, embed_dim)):
             raise ValueError(
@@ -113,7 +122,7 @@ class CineConvEncoder(nn.Module):
         # each strided convolution is half a pixel off; the last one the other way round, so that after all four a token
         # lies within half a pixel of the middle of its 16 x 16 (8 - 4 - 2 - 1 = 1, in half pixels)
         stages = zip((GROUP, *widths), widths, (0, 0, 0, 1), strict=False)
-        self.stages = nn.ModuleList(FrameStage(*numbers) for numbers in stages)
+        self.stages = nn.ModuleList(FrameStage(*numbers, norm) for numbers in stages)
         self.time = nn.ModuleList(TimeMix(w) for w in widths[1:])
         self.embed = nn.Linear(widths[-1], embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
