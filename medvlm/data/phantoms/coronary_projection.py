@@ -95,7 +95,8 @@ class TubeProjector:
     """
 
     def __init__(self, size: int, largest: float, blur: float = 0.45) -> None:
-        count = max(int(np.ceil(np.log(max(largest, 0.8) / 0.5) / np.log(1.55))) + 1, 2)
+        ratio = 1.8 if largest < 4 else 1.5  # a few pixels need fewer radii, and each costs a transform
+        count = max(int(np.ceil(np.log(max(largest, 0.8) / 0.5) / np.log(ratio))) + 1, 2)
         self.radii = np.geomspace(0.5, max(largest, 0.8), count)
         self.size, self.margin = size, int(np.ceil(self.radii[-1])) + 3
         self.side = fft.next_fast_len(size + 2 * self.margin, real=True)
