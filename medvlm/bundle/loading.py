@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class LoadedBundle:
         weights: see `load`.
         device: see `load`.
         overrides: see `load`.
+        overlays: names of further configs of the bundle over ``inference.json``.
     """
 
     def __init__(
@@ -64,13 +65,19 @@ class LoadedBundle:
         weights: bool = True,
         device: str | None = None,
         overrides: Mapping[str, Any] | None = None,
+        overlays: Sequence[str] = (),
     ) -> None:
         self.root = Path(root).resolve()
         config = self.root / INFERENCE
         if not config.is_file():
             raise FileNotFoundError(f"{self.root.name} has no {INFERENCE}; only bundles that have one can be loaded.")
         self.parser = ConfigParser()
-        self.parser.read_config(str(config))
+        files = [self.root / "configs" / f"{name}.json" for name in overlays]
+        missing = [file.stem for file in files if not file.is_file()]
+        if missing:
+            there = sorted(file.stem for file in (self.root / "configs").glob("*.json"))
+            raise ValueError(f"{self.root.name} has no overlay {missing}; its configs are {there}.")
+        self.parser.read_config([str(config), *map(str, files)])
         self.parser.read_meta(str(self.root / "configs" / "metadata.json"))
         changes = {**(overrides or {}), "bundle_root": str(self.root)}
         if device is not None:

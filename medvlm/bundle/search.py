@@ -65,6 +65,7 @@ def search(
     index: str | None = None,
     engine: str = "auto",
     device: str = "cpu",
+    overlays: str = "",
     **overrides: Any,
 ) -> SearchReport:
     """Find the studies nearest to a text or to a study's videos in an index of studies and their reports.
@@ -85,6 +86,7 @@ def search(
         index: folder of the index, where it is not the bundle's own.
         engine: ``exact``, ``faiss``, or ``auto``: FAISS where it is installed; the results are the same.
         device: ``cpu``, ``cuda`` or ``cuda:1``.
+        overlays: further configs over ``inference.json``; several with commas.
         overrides: ids of ``inference.json`` and their values, e.g. ``--image_size 64``.
 
     Returns:
@@ -104,7 +106,9 @@ def search(
     from medvlm.bundle.loading import LoadedBundle
 
     changes = {**overrides, "search_engine": engine, **({"index_dir": index} if index else {})}
-    loaded = LoadedBundle(root, device=device, overrides=changes)
+    loaded = LoadedBundle(
+        root, device=device, overrides=changes, overlays=[name for name in overlays.split(",") if name]
+    )
     if "index" not in loaded.parser:
         raise ValueError(f"{loaded.name} has no search index; its network does not put studies and texts in one space.")
     loaded.runtime.prepare()

@@ -155,7 +155,7 @@ def _verify_net(root: Path) -> None:
 
 
 def _export(root: Path) -> None:
-    """Export to TorchScript with MONAI's command, and load the result."""
+    """Export to TorchScript with MONAI's command, by scripting or else by tracing, and load the result."""
     config = str(root / "configs" / "inference.json")
     with tempfile.TemporaryDirectory() as folder:
         weights = root / WEIGHTS
@@ -165,14 +165,18 @@ def _export(root: Path) -> None:
             weights = Path(folder) / "random.pt"
             torch.save(parser.get_parsed_content("network_def").state_dict(), weights)
         exported = Path(folder) / "model.ts"
-        monai.bundle.ckpt_export(
-            net_id="network_def",
-            filepath=str(exported),
-            ckpt_file=str(weights),
-            meta_file=str(root / "configs" / "metadata.json"),
-            config_file=config,
-            bundle_root=str(root),
-        )
+        settings = {
+            "net_id": "network_def",
+            "filepath": str(exported),
+            "ckpt_file": str(weights),
+            "meta_file": str(root / "configs" / "metadata.json"),
+            "config_file": config,
+            "bundle_root": str(root),
+        }
+        try:
+            monai.bundle.ckpt_export(**settings)
+        except (RuntimeError, TypeError):  # what torch raises where a network can be traced, but not scripted
+            monai.bundle.ckpt_export(**settings, use_trace=True)
         torch.jit.load(str(exported))
 
 
