@@ -12,7 +12,7 @@ from medvlm.visualize.results import described
 from medvlm.visualize.style import BLUE, FAINT, MARKERS, SEQUENCE, VERMILLION, house_style, new_figure
 
 LABEL_WIDTH = 60  # characters
-LESS_IS_BETTER = ("ece", "hd95", "lw_hd95", "lw_fp", "lw_fn")
+LESS_IS_BETTER = ("ece", "hd95", "lw_hd95", "lw_fp", "lw_fn", "Hallucinated findings")
 
 
 def shorten(text: Any, width: int) -> str:

@@ -115,7 +115,10 @@ def test_an_overlay_is_evaluated_for_its_objective_on_another_section_without_a_
     assert found["section"] == "validation" and found["name"] == "contrastive"
     assert "note" in found["captioning"] and "note" not in found["retrieval"]
     assert "same studies" in found["ablation"]["problems"]["other"]
-    found = json.loads((run("captioning", gallery_section=[]) / "evaluation.json").read_text(encoding="utf-8"))
+    beam = {"mode": "beam", "beams": 2, "max_length": 20}
+    folder = run("captioning", gallery_section=[], generate=beam)
+    found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert found["generate"] == beam
     assert "note" in found["retrieval"] and found["captioning"]["facts"] and "nearest_note" in found["captioning"]
 
 

@@ -89,13 +89,27 @@ def test_numbers_stand_beside_chance_and_baselines(tmp_path, found):
     text = page(tmp_path, evaluation, rows)
     chance = evaluation["retrieval"]["video_to_text"]["metrics"]["hit@1"]["chance"]
     assert f"chance {chance:.2f}" in text
-    for words in ("Constant normal report", "Nearest-neighbour report", "Hallucinated", "1 of 24 studies without any view"):
+    for words in (
+        "Constant normal report",
+        "Nearest-neighbour report",
+        "Hallucinated",
+        "1 of 24 studies without any view",
+    ):
         assert words in text, words
 
 
 def test_runs_are_compared_and_one_that_is_lost_is_named(tmp_path, found):
     text = page(tmp_path, *found)
     assert "lost could not be compared" in text and "multitask \N{MINUS SIGN} contrastive" in text
+
+
+def test_fewer_hallucinations_are_better(tmp_path, found):
+    evaluation = copy.deepcopy(found[0])
+    entry = {"name": "a", "against": "b", "metric": "hallucination", "ci": [-0.3, -0.1], "p": 0.01, "n": 9}
+    evaluation["ablation"]["differences"] = [entry | {"difference": -0.2, "n_patients": 9}]
+    text = page(tmp_path, evaluation, found[1])
+    drawn = text[text.index('<section id="runs">') : text.index('<section id="retrieved">')]
+    assert "less is better" in drawn and "stroke: var(--blue)" in drawn and "var(--vermillion)" not in drawn
 
 
 @pytest.mark.parametrize("absent", ["retrieval", "zero_shot", "captioning", "ablation", "examples", "n"])

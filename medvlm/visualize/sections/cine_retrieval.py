@@ -144,7 +144,7 @@ def runs(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | 
     if len(scored) < 2 and not problems:
         return section("runs", title, paragraph("No other run was given to compare with.", "absent"))
     keys = list(dict.fromkeys(key for metrics in scored.values() for key in metrics))
-    lines = [[name, *(_cell(part(metrics, key)) for key in keys)] for name, metrics in scored.items()]
+    lines = [[metric_name(key), *(_cell(part(metrics, key)) for metrics in scored.values())] for key in keys]
     differences = listed(found.get("differences"))
     named = [{**entry, "metric": metric_name(str(entry.get("metric")))} for entry in differences]
     words = (
@@ -168,7 +168,7 @@ def runs(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | 
         title,
         paragraph(words),
         join([paragraph(note, "caution") for note in notes]) if notes else None,
-        table(["Run", *(metric_name(key) for key in keys)], lines) if len(scored) > 1 else None,
+        table(["", *scored], lines) if len(scored) > 1 else None,
         drawing(
             ablation_forest(named),
             "runs",
