@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medvlm.data.tokenizers import check_tokenizer
 from medvlm.networks.checkpoint import load_weights, read_state
 
 FINGERPRINT = "tokenizer_fingerprint"
@@ -57,19 +58,26 @@ class StudyNetwork(nn.Module):
         """
         if self.ready:
             return self
-        if self.tokenizer is None and self.checkpoint is not None:
-            state = read_state(self.checkpoint)
-            if any(name.endswith(FINGERPRINT) and int(value) for name, value in state.items()):
-                raise FileNotFoundError(
-                    f"{self.checkpoint} was trained with a tokenizer, and there is none in {self.tokenizer_dir}; copy "
-                    "the tokenizer folder that was saved beside the weights, or name it with --tokenizer_dir."
-                )
+        if self.checkpoint is not None:
+            self._check_tokenizer()
         bind(self.eager, self.tokenizer)
         if self.checkpoint is not None:
             load_weights(self.eager, self.checkpoint)
         self.eager.eval()
         self.ready = True
         return self
+
+    def _check_tokenizer(self) -> None:
+        """Compare before anything is loaded, or a vocabulary of another size would fail with shapes."""
+        state = read_state(self.checkpoint)
+        stored = {int(value) for name, value in state.items() if name.endswith(FINGERPRINT)} - {0}
+        if stored and self.tokenizer is None:
+            raise FileNotFoundError(
+                f"{self.checkpoint} was trained with a tokenizer, and there is none in {self.tokenizer_dir}; copy the "
+                "tokenizer folder that was saved beside the weights, or name it with --tokenizer_dir."
+            )
+        for expected in stored:
+            check_tokenizer(self.tokenizer, expected, str(self.checkpoint))
 
     def forward(self, video: Tensor) -> Tensor:
         """What the network gives of single videos ``(B, C, T, H, W)``: unit vectors ``(B, E)``."""
