@@ -175,7 +175,7 @@ def _export(root: Path) -> None:
         }
         try:
             monai.bundle.ckpt_export(**settings)
-        except (RuntimeError, TypeError, ValueError):  # what torch raises where a network can be traced, but not scripted
+        except (RuntimeError, TypeError, ValueError):  # torch, of what can only be traced
             monai.bundle.ckpt_export(**settings, use_trace=True)
         torch.jit.load(str(exported))
 
