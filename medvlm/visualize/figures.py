@@ -114,7 +114,7 @@ def reliability_diagram(classification: Mapping[str, Any] | None) -> Figure | No
         known = f": ECE {with_interval(error)}" if as_estimate(error).value is not None else ""
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=f"Reliability{known}", ylabel="Observed frequency")
         axes.grid(True)
-        below.set(xlabel="Predicted tumour probability", ylabel="Cases", ylim=(0, counts.max() * 1.35))
+        below.set(xlabel="Predicted probability", ylabel="Cases", ylim=(0, counts.max() * 1.35))
         below.locator_params(axis="y", nbins=2, integer=True)
     return figure
 
