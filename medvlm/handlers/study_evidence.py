@@ -13,6 +13,9 @@ from medvlm.handlers.caption_evidence import caption_sentences, sentence_map
 INSIDE = 0.5
 """Cells with at least this share of the strongest cell's attention, and joined to it, make the box."""
 
+STANDS_OUT = 1.5
+"""How many times the mean of its frame the strongest cell must have for a place to be named: else there is no box."""
+
 
 def sentence_evidence(
     tokenizer: Any, ids: Sequence[int], attention: np.ndarray, views: Sequence[Mapping[str, Any]]
@@ -27,11 +30,12 @@ def sentence_evidence(
 
     Returns:
         By sentence: ``sentence``; of the view with most attention ``view`` (from 1), ``file``, ``angles``; of its
-        frame with most attention ``frame`` (from 0, as the file numbers them), ``time_ms`` and ``box`` (``x``, ``y``,
-        ``width``, ``height`` in pixels of the file); ``weight`` (share of the sentence's attention in that view),
-        ``even`` (what it would be were all readable views looked at alike), ``frame_weight`` (share in that frame) and
-        ``views`` (share of each readable view). Where nothing was looked at, only the sentence. What holds no letter
-        and no digit is no sentence.
+        frame with most attention ``frame`` (from 0, as the file numbers them), ``time_ms``, ``peak`` (its strongest
+        cell over the mean of its cells) and ``box`` (``x``, ``y``, ``width``, ``height`` in pixels of the file; None
+        where no place stands out, ``peak`` below ``STANDS_OUT``); ``weight`` (share of the sentence's attention in
+        that view), ``even`` (what it would be were all readable views looked at alike), ``frame_weight`` (share in
+        that frame) and ``views`` (share of each readable view). Where nothing was looked at, only the sentence. What
+        holds no letter and no digit is no sentence.
     """
     found = []
     for sentence in caption_sentences(tokenizer, ids):
@@ -53,6 +57,7 @@ def place_of(heat: np.ndarray, views: Sequence[Mapping[str, Any]]) -> dict[str, 
     known, readable = views[view], [index for index, one in enumerate(views) if one["read"]]
     tick = clip_frame(step, heat.shape[1], len(known["ticks"]))
     frame, time_ms = known["ticks"][tick]
+    peak = float(heat[view, step].max() / heat[view, step].mean())
     return {
         "view": view + 1,
         "file": known["file"],
@@ -60,7 +65,8 @@ def place_of(heat: np.ndarray, views: Sequence[Mapping[str, Any]]) -> dict[str, 
         "frame": int(frame),
         "time_ms": float(time_ms),
         "step": step,
-        "box": attention_box(heat[view, step], known["place"]),
+        "peak": round(peak, 2),
+        "box": attention_box(heat[view, step], known["place"]) if peak >= STANDS_OUT else None,
         "weight": round(float(shares[view]), 4),
         "even": round(1 / len(readable), 4),
         "frame_weight": round(float(heat[view, step].sum()) / total, 4),

@@ -12,7 +12,7 @@ from typing import Any
 
 from medvlm.handlers.case_files import sha256_of, whole_folder
 from medvlm.handlers.case_folders import CaseFolders, json_text, versions
-from medvlm.handlers.study_evidence import on_file
+from medvlm.handlers.study_evidence import STANDS_OUT, on_file
 from medvlm.handlers.study_heads import read_points
 from medvlm.tokenizer_fingerprint import fingerprint
 from medvlm.visualize.study_page import study_page
@@ -189,7 +189,8 @@ def evidence_of(result: Mapping[str, Any]) -> dict[str, Any]:
     sentences = [{key: value for key, value in one.items() if key not in hidden} for one in result["sentences"]]
     method = (
         "mean cross-attention of the captioner over the sentence's tokens, layers and heads; the view and the frame "
-        "with the largest share, and the box around the strongest cell and its neighbours of at least half of it"
+        "with the largest share, and the box around the strongest cell and its neighbours of at least half of it, "
+        f"where the strongest has at least {STANDS_OUT} times the mean of its frame"
     )
     return {"method": method, "sentences": sentences, "views": result["views"]}
 
@@ -198,8 +199,9 @@ def place_words(one: Mapping[str, Any]) -> str:
     """Where a sentence's picture comes from, in words."""
     name = PurePath(one["file"]).name
     angles = f" ({one['angles']})" if one["angles"] else ""
+    even = "" if one["box"] else f"; no place stands out (the strongest has {one['peak']:.1f} times the mean)"
     return (
         f"view {one['view']}{angles}, {name}, frame {one['frame']} at {one['time_ms'] / 1000:.2f} s; "
         f"{100 * one['weight']:.0f}% of the sentence's attention in this view (even: {100 * one['even']:.0f}%), "
-        f"{100 * one['frame_weight']:.0f}% in this frame"
+        f"{100 * one['frame_weight']:.0f}% in this frame{even}"
     )

@@ -14,13 +14,14 @@ from medvlm.visualize.style import INK, blank_figure, house_style, to_png
 HEAT = "inferno"
 BOX = "#56b4e9"
 TILE, GAP = 3.0, 0.06  # inches
+FULL = 3.0
 
 
 def evidence_picture(
     frame: np.ndarray,
     heat: np.ndarray,
     edges: tuple[Sequence[float], Sequence[float]],
-    box: Mapping[str, float],
+    box: Mapping[str, float] | None,
     sentence: str,
     place: str,
     dpi: int = 110,
@@ -29,9 +30,10 @@ def evidence_picture(
 
     Args:
         frame: ``(H, W)`` of the file, 0 black to 1 white.
-        heat: ``(h, w)`` not negative; brightest is its largest value.
+        heat: ``(h, w)`` not negative; shown is how far it is above its mean, so that an even map shows nothing, and
+            brightest is ``FULL`` times the mean, or its largest value where that is more.
         edges: top and bottom, and left and right, of the heat in pixels of the file; it may reach beyond the frame.
-        box: ``x``, ``y``, ``width``, ``height`` in pixels of the file.
+        box: ``x``, ``y``, ``width``, ``height`` in pixels of the file; None where no place stands out.
         sentence: stands above.
         place: where the frame comes from; stands below.
         dpi: pixels an inch.
@@ -61,8 +63,9 @@ def evidence_picture(
             tiles.append(figure.add_axes((left / width, bottom / height, size[0] / width, size[1] / height)))
             _show_frame(tiles[-1], frame)
         _lay_heat(tiles[1], heat, edges)
-        corner = (box["x"] - 0.5, box["y"] - 0.5)
-        tiles[1].add_patch(Rectangle(corner, box["width"], box["height"], fill=False, edgecolor=BOX, linewidth=1.4))
+        if box is not None:
+            corner, sides = (box["x"] - 0.5, box["y"] - 0.5), (box["width"], box["height"])
+            tiles[1].add_patch(Rectangle(corner, *sides, fill=False, edgecolor=BOX, linewidth=1.4))
         tiles[1].set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
         style = {"va": "top", "fontsize": 8.5, "weight": "bold", "color": INK, "linespacing": 1.3}
         figure.text(GAP / width, 1 - 0.05 / height, "\n".join(above), **style)
@@ -78,7 +81,8 @@ def _show_frame(axes: Axes, frame: np.ndarray) -> None:
 
 
 def _lay_heat(axes: Axes, heat: np.ndarray, edges: tuple[Sequence[float], Sequence[float]]) -> None:
-    values = heat / max(float(heat.max()), 1e-12)
+    excess = np.clip(heat / max(float(heat.mean()), 1e-12) - 1, 0, None)
+    values = excess / max(float(excess.max()), FULL - 1)
     (top, bottom), (left, right) = edges
     extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
     alpha = 0.6 * values**0.7

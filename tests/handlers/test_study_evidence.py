@@ -43,6 +43,12 @@ def test_view_frame_and_box_are_those_of_the_peak(heat):
     assert found["even"] == 0.5 and set(found["views"]) == {"1", "2"}
 
 
+def test_an_even_map_names_no_place(heat):
+    heat[1, 1] = heat[1, 1].mean() * np.linspace(0.8, 1.2, 16).reshape(4, 4)
+    found = place_of(heat, [view("a"), view("b"), view("c", read=False)])
+    assert found["view"] == 2 and found["box"] is None and found["peak"] == 1.2
+
+
 def test_the_box_takes_the_neighbours_of_half_the_peak_and_no_distant_cell():
     heat = np.zeros((4, 4))
     heat[1, 1], heat[1, 2], heat[2, 1], heat[3, 3] = 1.0, 0.6, 0.4, 0.9

@@ -30,16 +30,16 @@ def coloured(picture: np.ndarray) -> np.ndarray:
 def test_heat_is_laid_on_the_right_tile_where_it_lies():
     heat = np.zeros((2, 2))
     heat[0, 1] = 1.0
-    there = coloured(drawn(heat, box={"x": 0, "y": 0, "width": 0, "height": 0}))
+    there = coloured(drawn(heat, box=None))
     rows, columns = np.nonzero(there)
     middle = there.shape[1] / 2
     assert there.sum() > 500 and columns.min() > middle  # nothing on the plain frame
     assert columns.mean() > middle * 1.6 and rows.mean() < there.shape[0] / 2
 
 
-def test_no_heat_leaves_only_the_box():
-    with_box = coloured(drawn(np.zeros((2, 2))))
-    without = coloured(drawn(np.zeros((2, 2)), box={"x": 0, "y": 0, "width": 0, "height": 0}))
+@pytest.mark.parametrize("value", [0.0, 0.3], ids=["zero", "even"])
+def test_a_map_without_a_peak_shows_nothing_but_the_box(value):
+    with_box, without = (coloured(drawn(np.full((2, 2), value), **settings)) for settings in ({}, {"box": None}))
     assert 50 < with_box.sum() < 0.05 * with_box.size and without.sum() < with_box.sum() / 5
 
 
