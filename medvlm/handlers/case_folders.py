@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from medvlm.atomic import write_text_atomically
 from medvlm.handlers.case_files import check_writable, clear_error, sha256_of
 
 
-class CaseFolders:
+class CaseFolders(ABC):
     """Base of writers that leave a folder with a ``manifest.json`` for each case of an evaluator.
 
     A subclass gives :meth:`write`, :meth:`decides` and :meth:`columns`.
@@ -41,17 +42,17 @@ class CaseFolders:
         self._hashes: dict[str, list[str]] = {}
         self._started = time.perf_counter()
 
+    @abstractmethod
     def write(self, item: Mapping[str, Any]) -> Path:
         """Write one case; see the subclass."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decides(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """Everything but the input that decides a case's result, as JSON."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """What the summary's row of a case holds besides its name and status."""
-        raise NotImplementedError
 
     @cached_property
     def cases(self) -> dict[str, dict]:
