@@ -68,11 +68,14 @@ def runs_of(root: Path, files: list[Path]) -> dict[str, tuple[ConfigParser, list
 
     Returns:
         For each file's name: the parser of the merged config and its problems. Of the bases tried (none, ``train``,
-        ``train`` + ``evaluate``, ``inference``) the one counts over which the file adds fewest problems.
+        ``train`` + ``evaluate``, ``inference``, and ``train`` + ``train_NAME`` with and without its ``evaluate_NAME``)
+        the one counts over which the file adds fewest problems.
     """
     own = OwnFiles.read(root / "configs")
     train, evaluate, inference = (root / "configs" / f"{name}.json" for name in ("train", "evaluate", "inference"))
     bases = [[], [train], [train, evaluate], [inference]]
+    for other in sorted((root / "configs").glob("train_*.json")):  # and what evaluates an overlay of its own
+        bases += [[train, other], [train, other, other.with_name(other.name.replace("train_", "evaluate_"))]]
     bases = [base for base in bases if all(path.is_file() for path in base)]
     before = [_merge(root, base, own) if base else None for base in bases]
     runs = {}

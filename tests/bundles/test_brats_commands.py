@@ -22,6 +22,7 @@ from medvlm.bundle.pack import pack
 from medvlm.bundle.publish import publish
 from medvlm.bundle.verify import SCHEMA, verify
 from medvlm.engines.strict import ConfigError
+from medvlm.metrics.operating_point import threshold_for
 from medvlm.networks.nets import MaskNet, SegClsNet
 
 NAME = "brats_mri_multitask"
@@ -278,7 +279,7 @@ def test_one_line_of_python_runs_an_image(trained, phantoms, monkeypatch):
     result = bundle(file)
     assert result["pred"].shape == (1, 48, 48, 10) and set(result["pred"].unique().tolist()) <= {0.0, 1.0}
     assert 0 <= result["result"]["tumour_probability"] <= 1
-    assert bundle.operating_point["threshold"] == result["result"]["threshold"]
+    assert threshold_for(bundle.operating_point, "volume") == result["result"]["threshold"]
     assert result["result"]["calibrated"] is True
     other = medvlm.load(NAME, device="cpu", overrides={"checkpoint": str(trained / "models" / "stage_1.pt")})(file)
     assert other["result"]["calibrated"] is False, "the threshold was chosen for other weights"

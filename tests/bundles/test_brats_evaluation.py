@@ -19,6 +19,7 @@ import medvlm
 from medvlm.bundle.curriculum import evaluate, freeze_operating_point
 from medvlm.data.datalists import load_datalist
 from medvlm.engines.prediction import plain_errors
+from medvlm.metrics.operating_point import threshold_for
 from medvlm.metrics.rows import read_rows
 
 SMALL = {"bootstrap_repeats": 20, "progress": False}
@@ -57,7 +58,8 @@ def test_every_test_case_has_one_row_with_what_is_known_of_it(rows, phantoms):
         )  # fmt: skip
         assert row["mask_known"] == int("label" in case or bool(case.get("empty_mask")))
         assert (row["dice_WT"] is None) == (not row["mask_known"])
-        assert 0 <= row["probability"] <= 1 and row["pred_volume_ml_WT"] >= 0
+        assert 0 <= row["probability"] <= 1 and row["pred_voxels_WT"] >= 0
+        assert (row["pred_volume_ml_WT"] is None) == (row["kind"] == "picture"), "a pixel of a picture has no size"
     assert {row["mask_known"] for row in rows} == {0, 1}, "the phantoms must hold masked and unmasked cases"
     assert {row["tumour"] for row in rows} == {0, 1}
 
@@ -89,12 +91,13 @@ def test_the_scores_are_those_of_the_rows(evaluation, rows):
         assert region[measure]["n"] == len(values)
         assert region[measure]["value"] == pytest.approx(np.mean(values))
         assert region[measure]["median"] == pytest.approx(np.median(values))
-    bias = np.mean([row["pred_volume_ml_WT"] - row["true_volume_ml_WT"] for row in masked])
+    measured = [row for row in masked if row["kind"] == "volume"]
+    bias = np.mean([row["pred_volume_ml_WT"] - row["true_volume_ml_WT"] for row in measured])
     assert region["volume_ml"]["bias"] == pytest.approx(bias)
 
     truth = np.array([row["tumour"] for row in rows])
     score = np.array([row["probability"] for row in rows])
-    called = score >= evaluation["operating_point"]["threshold"]
+    called = score >= np.array([threshold_for(evaluation["operating_point"], row["kind"]) for row in rows])
     report = evaluation["classification"]["overall"]
     counts = {
         "tp": int((called & (truth == 1)).sum()), "fp": int((called & (truth == 0)).sum()),
@@ -129,12 +132,14 @@ def test_the_worst_are_the_worst_and_the_disagreeing_disagree(evaluation, rows):
     first = [case for case in evaluation["worst"] if case in {name for _, name in dices}]
     by_case = {name: dice for dice, name in dices}
     assert [by_case[name] for name in first] == [dice for dice, _ in dices[: len(first)]]
-    threshold = evaluation["operating_point"]["threshold"]
-    volume_ml = evaluation["agreement"]["threshold_ml"]
+    point, volume_ml = evaluation["operating_point"], evaluation["agreement"]["threshold_ml"]
+
+    def outlined(row: dict) -> bool:
+        return row["pred_voxels_WT"] > 0 if row["kind"] == "picture" else row["pred_volume_ml_WT"] > volume_ml
+
     expected = {
-        row["case_id"] for row in rows
-        if (row["probability"] >= threshold) != (row["pred_volume_ml_WT"] > volume_ml)
-    }  # fmt: skip
+        row["case_id"] for row in rows if (row["probability"] >= threshold_for(point, row["kind"])) != outlined(row)
+    }
     assert set(evaluation["agreement"]["disagreeing"]) == expected
 
 

@@ -21,6 +21,7 @@ from medvlm.__main__ import main
 from medvlm.bundle.prediction import predict
 from medvlm.data.datalists import load_datalist, save_datalist
 from medvlm.engines.prediction import PredictionReport
+from medvlm.metrics.operating_point import threshold_for
 
 MAPS = ("labels", "probabilities", "cam", "uncertainty_mc", "uncertainty_tta")
 FAST = {"mc_samples": 2, "progress": False}
@@ -124,9 +125,8 @@ def test_a_volume_of_any_kind_is_put_back_on_its_grid(trained, kinds, tmp_path, 
     assert report.status == 0, str(report)
     ((name, manifest),) = report.done.items()
     checked_case(tmp_path / "out" / name, manifest, shape, affine)
-    assert manifest["calibrated"] and manifest["threshold"] == json.loads(
-        (trained / "models" / "operating_point.json").read_text(encoding="utf-8")
-    )["threshold"]  # fmt: skip
+    point = json.loads((trained / "models" / "operating_point.json").read_text(encoding="utf-8"))
+    assert manifest["calibrated"] and manifest["threshold"] == threshold_for(point, "volume")
     weights = hashlib.sha256((trained / "models" / "model.pt").read_bytes()).hexdigest()
     assert manifest["checkpoint"] == {"file": "model.pt", "sha256": weights}
     for entry in manifest["inputs"]:
