@@ -11,7 +11,7 @@ from scipy import ndimage
 from medvlm.handlers.caption_evidence import caption_sentences, sentence_map
 
 INSIDE = 0.5
-"""Cells with at least this share of the strongest cell's attention, and joined to it, make the box."""
+"""Cells at least this far on the way from the frame's mean to the strongest cell, and joined to it, make the box."""
 
 STANDS_OUT = 1.5
 """How many times the mean of its frame the strongest cell must have for a place to be named: else there is no box."""
@@ -105,7 +105,8 @@ def attention_box(heat: np.ndarray, place: Sequence[int]) -> dict[str, int]:
         heat: not negative, somewhere above zero.
         place: see ``on_file``.
     """
-    labels, _ = ndimage.label(heat >= INSIDE * heat.max())
+    mean, peak = float(heat.mean()), float(heat.max())
+    labels, _ = ndimage.label(heat >= mean + INSIDE * (peak - mean))
     rows, columns = np.nonzero(labels == labels[np.unravel_index(heat.argmax(), heat.shape)])
     down, along = on_file(
         place, (rows.min(), rows.max() + 1), (columns.min(), columns.max() + 1), (heat.shape[0], heat.shape[1])

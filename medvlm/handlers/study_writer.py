@@ -189,8 +189,8 @@ def evidence_of(result: Mapping[str, Any]) -> dict[str, Any]:
     sentences = [{key: value for key, value in one.items() if key not in hidden} for one in result["sentences"]]
     method = (
         "mean cross-attention of the captioner over the sentence's tokens, layers and heads; the view and the frame "
-        "with the largest share, and the box around the strongest cell and its neighbours of at least half of it, "
-        f"where the strongest has at least {STANDS_OUT} times the mean of its frame"
+        "with the largest share, and the box around the strongest cell and its neighbours at least halfway between the "
+        f"frame's mean and it, where it has at least {STANDS_OUT} times that mean"
     )
     return {"method": method, "sentences": sentences, "views": result["views"]}
 

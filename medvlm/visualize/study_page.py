@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from medvlm.visualize.page import Markup, document, paragraph, picture, section, table
+from medvlm.visualize.page import Markup, bullets, document, heading, paragraph, picture, section, table
 
 CAUTION = (
     "Written by a network. Research and teaching only: not for diagnosis, treatment or screening. The evidence shows "
@@ -29,7 +29,7 @@ def study_page(manifest: Mapping[str, Any], result: Mapping[str, Any], pictures:
         section("report", "Report", paragraph(CAUTION, "caution"), *_report(result, pictures)),
         section("heads", "Findings", *_heads(result["heads"])),
         section("retrieved", "Similar studies", *_retrieved(result["retrieved"])),
-        section("views", "Views", _views(result["views"])),
+        section("views", "Views", *_views(result["views"])),
     ]
     bundle = manifest["bundle"]
     subtitle = f"{bundle['name']} {bundle['version']}, weights {str(manifest['checkpoint']['sha256'])[:12]}"
@@ -78,20 +78,24 @@ def _limits(limits: Sequence[float] | None, digits: int) -> str:
 def _retrieved(retrieved: Mapping[str, Any]) -> list[Markup]:
     if not retrieved["matches"]:
         return [paragraph(retrieved["note"] or "The index holds no other study.", "absent")]
-    lines = [
-        (str(one["rank"]), f"{one['score']:.3f}", one["id"], one.get("source", ""), one["text"] or "")
-        for one in retrieved["matches"]
-    ]
-    return [table(("rank", "cosine", "study", "source", "report"), lines, words=(0, 2, 3, 4))]
+    shown = []
+    for one in retrieved["matches"]:
+        source = f", {one['source']}" if one.get("source") else ""
+        shown.append(heading(f"{one['rank']}. cosine {one['score']:.3f}: study {one['id']}{source}"))
+        shown.append(paragraph(one["text"]) if one["text"] else paragraph("Without a report.", "absent"))
+    return shown
 
 
-def _views(views: Sequence[Mapping[str, Any]]) -> Markup:
-    lines = []
+def _views(views: Sequence[Mapping[str, Any]]) -> list[Markup]:
+    lines, unread = [], []
     for view in views:
-        frames = f"{view['first_frame']} to {view['last_frame']}" if "first_frame" in view else ""
+        name = PurePath(view["file"]).name
+        if not view["read"]:
+            unread.append(f"{name}: {view['problem']}" if name and name not in view["problem"] else view["problem"])
+            continue
         shares = [f"{view[name]:.2f}" if name in view else "" for name in ("caption_attention", "probe_attention")]
-        state = "; ".join(text for text in (view["problem"], view.get("notes", "")) if text) or "read"
-        number = "" if view["view"] is None else str(view["view"])
-        lines.append((number, PurePath(view["file"]).name, view.get("angles", ""), frames, *shares, state))
-    header = ("view", "file", "angles", "frames", "report's attention", "findings' attention", "state")
-    return table(header, lines, words=(0, 1, 2, 6))
+        frames = f"{view['first_frame']} to {view['last_frame']}"
+        lines.append((str(view["view"]), name, view["angles"], frames, *shares, view["notes"]))
+    header = ("view", "file", "angles", "frames", "report's attention", "findings' attention", "notes")
+    shown = [table(header, lines, words=(0, 1, 2, 6))]
+    return [*shown, heading("Not read"), bullets(unread)] if unread else shown

@@ -184,6 +184,8 @@ def test_a_datalist_builds_the_index_once_and_bad_studies_do_not_stop_the_others
     assert "cut.dcm" in failure["message"] and "empty.dcm: the file is empty" in failure["message"]
     (told,) = [view for view in read(tmp_path / "out" / half["case_id"], "manifest.json")["views"] if not view["read"]]
     assert told["file"].endswith("gone.dcm") and "there is no such file" in told["problem"]
+    page = (tmp_path / "out" / half["case_id"] / "report.html").read_text(encoding="utf-8")
+    assert "Not read" in page and "gone.dcm: there is no such file" in page
     with (tmp_path / "out" / "summary.csv").open(newline="", encoding="utf-8") as stream:
         rows = {row["case_id"]: row for row in csv.DictReader(stream)}
     assert rows[good["case_id"]]["status"] == "done" and float(rows[good["case_id"]]["stenosis"]) <= 1
