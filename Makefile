@@ -84,7 +84,7 @@ $(DEMO)/predictions/summary.csv: $(DEMO)/models/operating_point.json
 		--output_dir $(DEMO)/predictions
 
 $(CINES)/data/datalist.json: | $(INSTALLED)
-	$(RUN) -m medvlm phantom_coronary $(CINES)/data --studies 320 --views 2 --difficulty easy --boilerplate 0.2 \
+	$(RUN) -m medvlm phantom_coronary $(CINES)/data --studies 260 --views 2 --difficulty easy --boilerplate 0.2 \
 		--fractions 0.5,0.12,0.38
 	$(RUN) -m medvlm prepare cine_manifest --root $(CINES)/data/coronary --out $@
 
@@ -109,7 +109,7 @@ $(CINES)/predictions/summary.csv: $(CINES)/models/operating_points.json
 		--overlays demo_inference --models_dir $(CINES)/models
 
 $(CINES)/eval/report.html: $(CINES)/.trained
-	$(call CINE,'$(CONFIGS_2)/demo.json'$(COMMA)'$(CONFIGS_2)/evaluate.json') --output_dir $(CINES)/eval
+	$(call CINE,'$(CONFIGS_2)/demo.json'$(COMMA)'$(CONFIGS_2)/evaluate.json') --generate::mode greedy --output_dir $(CINES)/eval
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -97,6 +97,9 @@ def search(
         ValueError: nothing was asked for, or both a text and a study.
     """
     root = find_bundle(bundle)
+    own = {"top_k": "--k", "search_engine": "--engine", "index_dir": "--index"}
+    for name in own.keys() & overrides.keys():
+        raise ValueError(f"search has an argument of its own for {name}: use {own[name]}.")
     if not (build or append or text or study):
         raise ValueError('give --text "..." or --study FOLDER to search, or --build or --append LIST for the index.')
     if text and study:

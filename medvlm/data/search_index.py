@@ -26,6 +26,8 @@ NAME = "index.json"
 ENGINES = ("auto", "exact", "faiss")
 _SPARE = 16
 """Candidates that FAISS gives beyond k; their cosines are computed exactly, so that its rounding loses none."""
+_SINGLE = 1e-6
+"""What single precision can tell apart of cosines; nearer ties than the spare candidates hold are searched exactly."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,9 @@ class SearchIndex:
         queries = np.atleast_2d(np.asarray(queries, dtype=np.float64))
         if queries.shape[1] != self.width:
             raise ValueError(f"queries need {self.width} numbers as the index has, got {queries.shape[1]}.")
+        lengths = np.linalg.norm(queries, axis=1)
+        if not (np.isfinite(lengths) & (lengths > 0)).all():
+            raise ValueError("a query must be finite and not zero; embed a study or a text that has something in it.")
         if engine not in ENGINES:
             raise ValueError(f"engine is one of {', '.join(ENGINES)}, got {engine!r}.")
         k = min(k, len(self))
@@ -237,9 +242,14 @@ class SearchIndex:
             for rows in self._embeddings:
                 self._faiss.add(np.ascontiguousarray(rows))
         unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
-        _, near = self._faiss.search(unit.astype(np.float32), min(k + _SPARE, len(self)))
+        scores, near = self._faiss.search(unit.astype(np.float32), min(k + _SPARE, len(self)))
         rows, cosines = [], []
-        for query, own in zip(queries, near, strict=True):
+        for query, own, score in zip(queries, near, scores, strict=True):
+            if len(own) < len(self) and score[k - 1] - score[-1] < _SINGLE:  # single precision cannot order so many
+                exact_rows, exact_cosines = self._exact(query[None], k, 8192)
+                rows.append(exact_rows[0])
+                cosines.append(exact_cosines[0])
+                continue
             own = np.sort(own)
             place, cosine = top_matches(query[None], np.stack([self.embedding(int(row)) for row in own]), k)
             rows.append(own[place[0]])

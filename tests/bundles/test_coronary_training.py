@@ -81,6 +81,12 @@ def test_a_probe_is_fine_tuned_in_full_or_in_part(run, trained_coronary, setting
     assert (first in moved) == (settings["frozen"] == [])
 
 
+def test_another_video_encoder_is_an_overlay(run):
+    models = run(["train", "mvit_small", "contrastive"])
+    weights = torch.load(models / "model.pt", weights_only=True)
+    assert any(name.startswith("video_encoder.blocks.") for name in weights)
+
+
 def test_training_with_another_tokenizer_than_the_weights_is_refused(run, trained_coronary):
     with pytest.raises(RuntimeError) as refused:
         run(["train"], initial_weights=str(trained_coronary / "models" / "model.pt"), vocab_size=400)
@@ -91,9 +97,16 @@ def test_training_with_another_tokenizer_than_the_weights_is_refused(run, traine
     assert "does not fit CineTextNet" in said and "word_embeddings" in said
 
 
-def test_two_processes_train_one_network(coronary, cines, tiny_cines, tmp_path):
-    configs = [str(coronary / "configs" / f"{name}.json") for name in ("train", "multi_gpu_train")]
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [(("train",), "model.pt"), (("train", "train_probe"), "probe.pt")],
+    ids=["multitask", "probe"],
+)
+def test_two_processes_train_one_network(coronary, trained_coronary, cines, tiny_cines, tmp_path, names, left):
+    configs = [str(coronary / "configs" / f"{name}.json") for name in (*names, "multi_gpu_train")]
     settings = {**tiny_cines, "ckpt_dir": str(tmp_path / "models"), "log_dir": str(tmp_path / "logs")}
+    if left == "probe.pt":
+        settings["initial_weights"] = str(trained_coronary / "models" / "model.pt")
     flags = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     done = subprocess.run(
         [
@@ -104,4 +117,4 @@ def test_two_processes_train_one_network(coronary, cines, tiny_cines, tmp_path):
         capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "models" / "model.pt").is_file()
+    assert (tmp_path / "models" / left).is_file()

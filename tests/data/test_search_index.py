@@ -176,3 +176,18 @@ def test_what_is_no_index_is_refused(tmp_path):
         open_index(tmp_path)
     with pytest.raises(ValueError, match="checksum of the model"):
         build_index(tmp_path / "new", *studies(2), "")
+
+
+def test_more_near_ties_than_faiss_is_asked_for_are_searched_exactly(tmp_path):
+    pytest.importorskip("faiss", reason="faiss-cpu is not installed: python -m pip install 'medvlm-bundles[search]'")
+    embeddings, records = studies(300)
+    embeddings = embeddings[:1] + np.random.default_rng(1).normal(scale=1e-9, size=embeddings.shape)
+    near = build_index(tmp_path / "near", embeddings, records, MODEL)
+    queries = studies(5, seed=2)[0]
+    assert rows(near.search(queries, k=4, engine="faiss")) == rows(near.search(queries, k=4, engine="exact"))
+
+
+@pytest.mark.parametrize("engine", ["exact", "auto"])
+def test_a_query_of_zeros_is_refused(index, engine):
+    with pytest.raises(ValueError, match="finite and not zero"):
+        index.search(np.zeros((1, 16)), engine=engine)
