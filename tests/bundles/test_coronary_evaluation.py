@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from medvlm.bundle.curriculum import evaluate
+from medvlm.bundle.curriculum import evaluate, train
 from medvlm.data.datalists import load_datalist
 from medvlm.handlers.case_files import sha256_of
 
@@ -122,9 +122,10 @@ def test_an_overlay_is_evaluated_for_its_objective_on_another_section_without_a_
     assert "note" in found["retrieval"] and found["captioning"]["facts"] and "nearest_note" in found["captioning"]
 
 
-def test_masked_video_alone_has_nothing_to_evaluate(run, trained_coronary):
+def test_masked_video_alone_has_nothing_to_evaluate(run, trained_coronary, cines, tiny_cines, tmp_path):
+    train(str(trained_coronary), str(cines), overlays="masked_video", ckpt_dir=str(tmp_path), **tiny_cines)
     with pytest.raises(RuntimeError) as refused:
-        run(overlays="masked_video", weights=str(trained_coronary / "models" / "model.pt"))
+        run(overlays="masked_video", weights=str(tmp_path / "masked_video.pt"))
     assert "give something to evaluate" in said(refused)
 
 
