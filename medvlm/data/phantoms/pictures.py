@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,10 @@ PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
 PIXEL_MM = 1.15
 FIELD_MM = (205.0, 245.0, 200.0)
 MIN_AREA_MM2 = 90.0
+MIN_PART_MM2 = 60.0
+RING_PX = 6
+MIN_CONSPICUITY = 2.0
+CONTRASTS = (1.0, 1.4, 2.0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class PictureStyle:
 
     Args:
         planes: chance of axial, coronal and sagittal.
-        modalities: chance of each of ``MODALITIES``.
+        modalities: chance of each of ``MODALITIES`` to be tried first.
+        kinds: chance of each of ``KINDS`` to be left out of a control.
         side_px: shortest and longest long side.
         skull: chance that skull and scalp are there.
         grey: chance of one channel instead of RGB.
@@ -44,6 +50,7 @@ class PictureStyle:
 
     planes: tuple[float, float, float] = (0.86, 0.08, 0.06)
     modalities: tuple[float, float, float, float] = (0.12, 0.38, 0.22, 0.28)
+    kinds: tuple[float, float, float] = (0.75, 0.2, 0.05)
     side_px: tuple[int, int] = (120, 400)
     skull: float = 0.9
     grey: float = 0.3
@@ -52,46 +59,105 @@ class PictureStyle:
 
 YES_NO_STYLE = PictureStyle()
 FOUR_CLASS_STYLE = PictureStyle(
-    (0.6, 0.25, 0.15), (0.15, 0.55, 0.15, 0.15), (200, 400), skull=0.97, grey=0.4, suffixes=(".jpg",)
+    (0.6, 0.25, 0.15),
+    (0.15, 0.55, 0.15, 0.15),
+    (1 / 3, 1 / 3, 1 / 3),
+    (200, 400),
+    skull=0.97,
+    grey=0.4,
+    suffixes=(".jpg",),
 )
+SLICE_STYLE = PictureStyle(modalities=(0, 0, 0, 1), kinds=(1, 0, 0))
 
 
 def draw_slice(
-    person: Person, rng: np.random.Generator, style: ScannerStyle, plane: str, noise: float, skull: bool
-) -> Study:
-    """One slice of a person, through the tumour or, in a control, where a tumour might have been.
+    person: Person,
+    rng: np.random.Generator,
+    scanner: ScannerStyle,
+    style: PictureStyle,
+    plane: str,
+    noise: float,
+    skull: bool,
+) -> tuple[Study, str]:
+    """One slice of a person and the weighting to show.
+
+    Whoever chose a picture of a tumour saw the tumour on it: a weighting is drawn, and where the tumour stands out too
+    little there, it is drawn again by the same scanner with more contrast, and at last another weighting is taken. A
+    control's slice is chosen in the same way, for a tumour that is then left out, so that place and weighting tell
+    nothing about the class.
 
     Raises:
         ValueError: if no slice through the tumour shows it.
     """
+    patient = person
+    if person.tumour is None:
+        kind = str(rng.choice(KINDS, p=style.kinds))
+        patient = replace(person, tumour=Tumour.sample(rng, person.brain, kind))
+    order = [str(name) for name in rng.choice(MODALITIES, np.count_nonzero(style.modalities), False, style.modalities)]
     axis = PLANES[plane]
     shape = [int(side / PIXEL_MM) for side in FIELD_MM]
     spacing = [PIXEL_MM] * 3
     shape[axis], spacing[axis] = 1, 4.0
-    kind = person.tumour.kind if person.tumour else str(rng.choice(KINDS, p=(0.7, 0.2, 0.1)))
-    focus = (person.tumour or Tumour.sample(rng, person.brain, kind)).foci[0]
+    focus = patient.tumour.foci[0]
     for attempt in range(8):
-        offset = rng.uniform(-0.35, 0.35) * focus.radius_mm / (1 + attempt)
         centre = [0.0, 0.0, 4.0]
-        centre[axis] = float(focus.centre[axis]) + offset
-        growth = 1.15**attempt
+        centre[axis] = float(focus.centre[axis]) + rng.uniform(-0.35, 0.35) * focus.radius_mm / (1 + attempt)
         grid = Grid(tuple(shape), tuple(spacing), tuple(centre))  # type: ignore[arg-type]
-        study = person.scan(rng, style, grid, noise, growth=growth, skull=skull)
-        if person.tumour is None or (study.labels > 0).sum() * PIXEL_MM**2 >= MIN_AREA_MM2:
-            return study
+        session = _Session(rng, scanner, grid, noise, 1.15**attempt, skull)
+        study = session.scan(patient)
+        if (study.labels > 0).sum() * PIXEL_MM**2 >= MIN_AREA_MM2:
+            shown, modality = session.showing(patient, study, order)
+            return (session.scan(person) if person.tumour is None else shown), modality
     raise ValueError(
-        f"a slice must show at least {MIN_AREA_MM2} mm2 of tumour, got less in 8 attempts at a {kind}; use another "
-        "seed."
+        f"a slice must show at least {MIN_AREA_MM2} mm2 of tumour, got less in 8 attempts at a {patient.tumour.kind}; "
+        "use another seed."
     )
 
 
-def visible(study: Study, least: float = 0.08) -> np.ndarray:
-    """Which modalities (4,) of a slice show the tumour, at ``least`` this share of the range; at least the best one."""
-    inside = study.labels > 0
-    ring = ndimage.binary_dilation(inside.squeeze(), iterations=5).reshape(inside.shape) & ~inside
-    ring &= study.images[0] > 0
-    contrast = np.array([abs(np.median(i[inside]) - np.median(i[ring])) / np.percentile(i, 99) for i in study.images])
-    return contrast >= min(least, contrast.max())
+class _Session:
+    """One slice that can be drawn again with the same pose, scanner and noise."""
+
+    def __init__(
+        self, rng: np.random.Generator, style: ScannerStyle, grid: Grid, noise: float, growth: float, skull: bool
+    ) -> None:
+        self.rng, self.state = rng, rng.bit_generator.state
+        self.style, self.grid, self.noise, self.growth, self.skull = style, grid, noise, growth, skull
+
+    def scan(self, person: Person) -> Study:
+        self.rng.bit_generator.state = self.state
+        return person.scan(self.rng, self.style, self.grid, self.noise, self.growth, self.skull)
+
+    def showing(self, patient: Person, plain: Study, order: Sequence[str]) -> tuple[Study, str]:
+        """The first weighting in which the tumour stands out, with as much contrast as that takes; or the best one."""
+        best = plain, order[0], -1.0
+        for modality in order:
+            for factor in CONTRASTS:
+                tumour = replace(patient.tumour, contrast=factor * patient.tumour.contrast)
+                study = plain if factor == 1 else self.scan(replace(patient, tumour=tumour))
+                seen = conspicuity(study, modality)
+                if seen > best[2]:
+                    best = study, modality, seen
+                if seen >= MIN_CONSPICUITY:
+                    return study, modality
+        return best[:2]
+
+
+def conspicuity(study: Study, modality: str) -> float:
+    """How far a slice's tumour stands out: its contrast in standard deviations of what lies around it.
+
+    The contrast is that of the medians, of the whole tumour or of the part of it (rim, core, oedema) that differs
+    most; what lies around is a ring of 7 mm in the head, whose deviation holds both noise and normal tissue. Grey
+    values are taken as a viewer shows them, white from the 99th percentile on.
+    """
+    image, labels = study.images[MODALITIES.index(modality)].squeeze(), study.labels.squeeze()
+    grey = np.clip(image / np.percentile(image[image > 0], 99), 0, 1)
+    tumour = labels > 0
+    ring = ndimage.binary_dilation(tumour, iterations=RING_PX) & ~ndimage.binary_dilation(tumour) & (image > 0)
+    parts = [tumour, *(labels == value for value in range(1, labels.max() + 1))]
+    seen = [grey[part] for part in parts if part.sum() * PIXEL_MM**2 >= MIN_PART_MM2]
+    if not seen or not ring.any():
+        return 0.0
+    return max(abs(float(np.median(part) - np.median(grey[ring]))) for part in seen) / float(grey[ring].std())
 
 
 def upright(image: np.ndarray, plane: str) -> np.ndarray:
@@ -172,11 +238,11 @@ def kaggle_picture(
     skull = bool(rng.random() < style.skull)
     rgb = bool(rng.random() >= style.grey)
     suffix = str(rng.choice(style.suffixes))
-    study = draw_slice(person, rng, scanner, plane, noise, skull)
-    chances = np.asarray(style.modalities) * (visible(study) if person.tumour else 1)
-    modality = int(rng.choice(len(MODALITIES), p=chances / chances.sum()))
-    grey = framed(windowed(upright(study.images[modality], plane), rng), rng, style.side_px)
-    facts = {**study.facts, "modality": MODALITIES[modality], "plane": plane}
+    study, modality = draw_slice(person, rng, scanner, style, plane, noise, skull)
+    grey = framed(windowed(upright(study.images[MODALITIES.index(modality)], plane), rng), rng, style.side_px)
+    facts = {**study.facts, "modality": modality, "plane": plane}
+    if person.tumour:
+        facts["conspicuity"] = round(conspicuity(study, modality), 2)
     facts.pop("volume_ml", None)
     return Picture(encoded(grey, rng, suffix, rgb), suffix, rgb, facts)
 
@@ -201,7 +267,7 @@ def write_brats_slice(
 ) -> Written:
     """A FLAIR slice 256 x 256 as PNG, rows along x, with its mask (0, 255) where there is a tumour."""
     name = f"{'yes' if person.tumour else 'no'}_tumor/sample_{index:03d}"
-    study = draw_slice(person, rng, scanner, "axial", noise, skull=False)
+    study, _ = draw_slice(person, rng, scanner, SLICE_STYLE, "axial", noise, skull=False)
     image = study.images[MODALITIES.index("FLAIR")].squeeze(2)
     grey = np.clip(image / np.percentile(image[image > 0], 99.7), 0, 1)
     mask = study.labels.squeeze(2) > 0
