@@ -32,8 +32,8 @@ def main(
     lists: str,
     out: str,
     seconds: float = 100,
-    overlays: str = "domain_robustness,fine_tune",
-    peer_overlays: str = "domain_robustness",
+    overlays: str = "averaging,fine_tune",
+    peer_overlays: str = "averaging,fine_tune",
     folds: str = "all",
     bundle: str = "brats_mri_multitask",
     **overrides,
@@ -46,7 +46,7 @@ def main(
         out: folder of the results.
         seconds: training budget of a fold for the stock networks; the bundle's is its number of epochs.
         overlays: configs laid over ``train.json`` for the bundle.
-        peer_overlays: the same for the stock networks, so that they see the same augmentations.
+        peer_overlays: the same for the stock networks, so that they see the same augmentations and are averaged alike.
         folds: ``all``, or some numbers with commas between them.
         bundle: whose configs to use.
         overrides: further ids of the config.
@@ -92,7 +92,9 @@ def _bundle_fold(root: Path, datalist: Path, folder: Path, overlays: list[str], 
         "pictures": 0,
         **overrides,
     }
+    start = time.perf_counter()
     monai.bundle.run(config_file=configs, **settings)
+    print(json.dumps({"datalist": datalist.name, "training_seconds": round(time.perf_counter() - start)}), flush=True)
     monai.bundle.run(config_file=[*configs, str(root / "configs" / "evaluate.json")], bootstrap_repeats=50, **settings)
 
 

@@ -90,6 +90,7 @@ def main(
         "weights_name": f"{peer}.pt",
         "initial_weights": None,
         "frozen": [],
+        "skip_unknown_masks": False,
         "learning_rates": {"net": learning_rate},
         "key_score": KEY_SCORES[peer],
         "pictures": 0,
@@ -112,7 +113,7 @@ def _evaluation(settings: dict) -> dict:
 
 
 def _epoch_seconds(configs: list[str], settings: dict, steps: int = 6) -> float:
-    """Time some training steps and one validation, and scale them to an epoch."""
+    """Time some training steps and one validation, and scale them to an epoch and its share of a validation."""
     workflow = ConfigWorkflow(config_file=configs, **settings)
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train::trainer")
@@ -123,7 +124,7 @@ def _epoch_seconds(configs: list[str], settings: dict, steps: int = 6) -> float:
     for number in range(steps + 2):
         if number == 2:
             start = time.perf_counter()
-        image, target = trainer.prepare_batch(next(batches), trainer.state.device)
+        image, target, *_ = trainer.prepare_batch(next(batches), trainer.state.device)
         loss = trainer.loss_function(trainer.network(image), target)
         trainer.optimizer.zero_grad()
         loss.backward()
@@ -132,7 +133,8 @@ def _epoch_seconds(configs: list[str], settings: dict, steps: int = 6) -> float:
     start = time.perf_counter()
     with torch.inference_mode():
         evaluator.run()
-    return step * len(trainer.data_loader) + time.perf_counter() - start
+    validation = (time.perf_counter() - start) / workflow.parser.get_parsed_content("val_interval")
+    return step * len(trainer.data_loader) + validation
 
 
 if __name__ == "__main__":

@@ -19,16 +19,21 @@ class PrepareMultiTaskBatch:
 
     Args:
         targets: the tasks that go to the loss; ``("mask", "tumour")`` by default.
+        skip_unknown_masks: tell the network which samples have a known mask (``masked``, an argument that it must
+            take), so that it need not decode the others; the loss is the same.
 
     Raises:
         KeyError: when the batch lacks a key that a task needs.
     """
 
-    def __init__(self, targets: tuple[str, ...] | list[str] = ("mask", "tumour")) -> None:
+    def __init__(
+        self, targets: tuple[str, ...] | list[str] = ("mask", "tumour"), skip_unknown_masks: bool = False
+    ) -> None:
         unknown = sorted(set(targets) - {"mask", "tumour"})
         if unknown:
             raise ValueError(f"targets must be among ('mask', 'tumour'), got {unknown}; remove or rename them.")
         self.targets = tuple(targets)
+        self.skip_unknown_masks = skip_unknown_masks
 
     def __call__(
         self,
@@ -36,7 +41,7 @@ class PrepareMultiTaskBatch:
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]] | tuple[Tensor, dict[str, Tensor], tuple, dict[str, Tensor]]:
         """Move the batch to the device and name its targets.
 
         Args:
@@ -48,6 +53,8 @@ class PrepareMultiTaskBatch:
 
         Returns:
             The image and ``{"mask", "mask_known", "tumour", "tumour_known"}``: float masks, float flags, long classes.
+            With ``skip_unknown_masks`` also no positional and one named argument of the network, as MONAI's trainers
+            take them.
         """
         missing = [key for key in REQUIRED_KEYS if key not in batchdata]
         if missing:
@@ -67,4 +74,6 @@ class PrepareMultiTaskBatch:
         if "tumour" in self.targets:
             targets["tumour"] = move("tumour", torch.long).reshape(-1)
             targets["tumour_known"] = move("tumour_known", torch.float32).reshape(-1)
+        if self.skip_unknown_masks and "mask" in targets:
+            return move("image", torch.float32), targets, (), {"masked": targets["mask_known"] > 0}
         return move("image", torch.float32), targets

@@ -9,6 +9,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 from medvlm.engines.cam import volume_activation
+from medvlm.engines.mirrored import MirroredInferer
 from medvlm.engines.uncertainty import flip_tta, mc_dropout
 
 
@@ -16,10 +17,11 @@ class ExplainedInferer(Inferer):
     """Run another inferer, then add class activation and uncertainty maps on the same grid.
 
     Args:
-        inferer: gives ``mask`` and ``tumour`` logits, and ``slice_tumour`` where the network is 2D.
+        inferer: gives ``mask`` and ``tumour`` logits, and ``slice_tumour`` where the network is 2D; one that averages
+            mirror images leaves its own ``uncertainty_tta``, and dropout is sampled with what it wraps.
         cam: add ``cam`` (needs a class head).
         mc_samples: passes of Monte Carlo dropout for ``uncertainty_mc``; 0 switches it off.
-        tta: add ``uncertainty_tta``, from a left-right flip.
+        tta: add ``uncertainty_tta``, from a left-right flip, where the inferer has not done so.
         seed: of the dropout.
         cam_level: the encoder's map that Grad-CAM looks at, see :func:`medvlm.engines.cam.class_activation`.
 
@@ -63,17 +65,20 @@ class ExplainedInferer(Inferer):
         image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         if len(image) != 1:
             raise ValueError(f"ExplainedInferer takes one case at a time, got {len(image)}; set the batch size to 1.")
+        single = self.inferer.inferer if isinstance(self.inferer, MirroredInferer) else self.inferer
         out = dict(self.inferer(image, network))
         out["brain"] = (image != 0).any(dim=1, keepdim=True).float()
         if self.cam and "tumour" in out:
             slices = out["slice_tumour"][0] if "slice_tumour" in out else None
-            batch_size = getattr(self.inferer, "batch_size", 1)
+            batch_size = getattr(single, "batch_size", 1)
             out["cam"] = volume_activation(network, image, slices, batch_size, self.cam_level)
         spreads = {}
         if self.mc_samples:
-            spreads["mc"] = mc_dropout(network, image, self.inferer, self.mc_samples, self.seed)
-        if self.tta:
-            spreads["tta"] = flip_tta(network, image, self.inferer, out)
+            spreads["mc"] = mc_dropout(network, image, single, self.mc_samples, self.seed)
+        if not self.tta:
+            out = {key: value for key, value in out.items() if key not in ("uncertainty_tta", "tumour_spread_tta")}
+        elif "uncertainty_tta" not in out and "tumour_spread_tta" not in out:
+            spreads["tta"] = flip_tta(network, image, single, out)
         for name, spread in spreads.items():
             if "map" in spread:
                 out[f"uncertainty_{name}"] = spread["map"]

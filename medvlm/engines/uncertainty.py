@@ -144,10 +144,23 @@ def flip_tta(
         flipped = dict(inferer(image.flip(axis), network))
     if "mask" in flipped:
         flipped["mask"] = flipped["mask"].flip(axis)
-    (mask, tumour), (other, other_tumour) = probabilities(plain), probabilities(flipped)
+    return spread_of(plain, flipped)
+
+
+def spread_of(plain: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Half the difference between two predictions of the same cases.
+
+    Args:
+        plain: ``mask`` logits ``(B, R, *S)``, ``tumour`` logits ``(B, K)``, or one of them.
+        other: the same, on the same grid.
+
+    Returns:
+        The keys of :func:`mc_dropout`, with a first dimension of B.
+    """
+    (mask, tumour), (other_mask, other_tumour) = probabilities(plain), probabilities(other)
     out: dict[str, Tensor] = {}
-    if mask is not None and other is not None:
-        out["map"] = ((mask - other).abs() / 2).amax(dim=1, keepdim=True)
+    if mask is not None and other_mask is not None:
+        out["map"] = ((mask - other_mask).abs() / 2).amax(dim=1, keepdim=True)
     if tumour is not None and other_tumour is not None:
         out["tumour"], out["tumour_mean"] = (tumour - other_tumour).abs() / 2, (tumour + other_tumour) / 2
     return out

@@ -42,6 +42,12 @@ class TrainingCheckpoint:
         state_name: file of the full state, written after every epoch; removed once the run has ended well.
         evaluator: engine whose key metric says which weights are best; without it the last epoch's are kept.
         resume: go on from the full state where it exists.
+        averaged: moving average of the network's weights (the ``ema_model`` of ignite's ``EMAHandler``), which is
+            validated; the weights file is then this one's, and the full state holds both.
+        keep: ``"best"`` by the evaluator's key metric, or ``"last"``.
+
+    Raises:
+        ValueError: When ``keep`` is neither.
     """
 
     def __init__(
@@ -53,7 +59,14 @@ class TrainingCheckpoint:
         state_name: str = "training_state.pt",
         evaluator: Engine | None = None,
         resume: bool = True,
+        averaged: torch.nn.Module | None = None,
+        keep: str = "best",
     ) -> None:
+        if keep not in ("best", "last"):
+            raise ValueError(f"keep must be 'best' or 'last', got {keep!r}; 'last' needs no validation.")
+        self.keep = keep
+        self.kept = network if averaged is None else averaged
+        state = dict(state) if self.kept is network else {**state, "averaged": self.kept}
         self.folder, self.network, self.state = Path(folder), network, dict(state)
         self.weights, self.full = self.folder / weights_name, self.folder / state_name
         self.evaluator, self.resume = evaluator, resume
@@ -106,14 +119,14 @@ class TrainingCheckpoint:
         if not is_main_process():
             return
         score = self._score()
-        network = unwrapped(self.network).state_dict()
-        if score is None or self.best is None or score > self.best:
+        if score is None or self.best is None or score > self.best or self.keep == "last":
             self.best = score
-            self.best_weights = {name: value.detach().cpu().clone() for name, value in network.items()}
+            kept = unwrapped(self.kept).state_dict()
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in kept.items()}
             save_atomically(self.best_weights, self.weights)
         save_atomically(
             {
-                "network": network,
+                "network": unwrapped(self.network).state_dict(),
                 "engine": {"epoch": engine.state.epoch, "iteration": engine.state.iteration},
                 "best": self.best,
                 "best_weights": self.best_weights,

@@ -62,10 +62,19 @@ def test_tensorboard_holds_terms_rates_norms_metrics_and_pictures(trained):
     assert any((trained / "logs" / "joint" / "hparams").glob("events*"))
 
 
-@pytest.mark.parametrize("overlay", ["segmentation_only", "classification_only", "domain_robustness"])
+@pytest.mark.parametrize("overlay", ["segmentation_only", "classification_only", "domain_robustness", "averaging"])
 def test_an_overlay_trains(run, overlay, tmp_path):
     run(["train", overlay], ckpt_dir=str(tmp_path), log_dir=str(tmp_path / "logs"))
     assert list(tmp_path.glob("*.pt"))
+
+
+def test_fine_tuning_starts_from_the_bundle_s_weights_and_keeps_the_last_average(run, trained, tmp_path):
+    sections = ["training", "validation"]
+    settings = {"train_section": sections, "keep": "last", "ckpt_dir": str(tmp_path), "log_dir": str(tmp_path / "logs")}
+    run(["train", "averaging", "fine_tune"], initial_weights=str(trained / "models" / "model.pt"), **settings)
+    tuned, first = (torch.load(p, weights_only=True) for p in (tmp_path / "fine_tuned.pt", trained / "models/model.pt"))
+    gaps = [float((tuned[name] - first[name]).abs().max()) for name in first]
+    assert 0 < max(gaps) < 0.01  # four steps, averaged with a momentum of 0.01
 
 
 @pytest.mark.parametrize("weighting", ["kendall", "gradnorm"])

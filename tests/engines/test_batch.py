@@ -36,3 +36,13 @@ def test_a_missing_flag_is_an_error_that_names_it():
 def test_an_unknown_target_is_refused():
     with pytest.raises(ValueError, match="must be among"):
         PrepareMultiTaskBatch(targets=["grade"])
+
+
+def test_the_network_is_told_which_masks_are_known():
+    image, targets, positional, named = PrepareMultiTaskBatch(skip_unknown_masks=True)(batch())
+    assert image.shape == (2, 1, 8, 8) and set(targets) == {"mask", "mask_known", "tumour", "tumour_known"}
+    assert positional == () and named["masked"].tolist() == [True, False]
+
+
+def test_without_masks_there_is_nothing_to_skip():
+    assert len(PrepareMultiTaskBatch(targets=["tumour"], skip_unknown_masks=True)(batch())) == 2

@@ -7,7 +7,8 @@ import os
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
 
 from medvlm.handlers.checkpoint import TrainingCheckpoint, save_atomically
 from medvlm.handlers.seeding import EpochSeeding
@@ -16,14 +17,18 @@ from medvlm.handlers.seeding import EpochSeeding
 class Run:
     """A tiny training run whose every step draws random numbers."""
 
-    def __init__(self, folder, width: int = 3) -> None:
+    def __init__(self, folder, width: int = 3, average: bool = False, **options) -> None:
         torch.manual_seed(1)
         self.network = torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.Dropout(0.5), torch.nn.Linear(width, 1))
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.01)
         self.engine = Engine(self.step)
         self.engine.state.max_epochs = None
         EpochSeeding(seed=3).attach(self.engine)
-        self.checkpoint = TrainingCheckpoint(folder, self.network, {"optimizer": self.optimizer})
+        self.average = EMAHandler(self.network, momentum=0.1)
+        if average:
+            self.average.attach(self.engine)
+            options["averaged"] = self.average.ema_model
+        self.checkpoint = TrainingCheckpoint(folder, self.network, {"optimizer": self.optimizer}, **options)
         self.checkpoint.attach(self.engine)
 
     def step(self, engine, batch):
@@ -39,8 +44,6 @@ class Run:
 
 
 def stop_at(run: Run, epoch: int) -> None:
-    from ignite.engine import Events
-
     def interrupt(engine):
         raise KeyboardInterrupt
 
@@ -57,6 +60,48 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     second = Run(tmp_path / "cut").go(4)
     assert all(torch.equal(whole[name], second[name]) for name in whole)
     assert not (tmp_path / "cut" / "training_state.pt").exists()
+
+
+def test_the_averaged_weights_are_the_result_and_survive_an_interruption(tmp_path):
+    run = Run(tmp_path / "whole", average=True)
+    last = run.go(4)
+    whole = torch.load(tmp_path / "whole" / "model.pt", weights_only=True)
+    assert all(torch.equal(whole[name], value) for name, value in run.average.ema_model.state_dict().items())
+    assert not torch.equal(whole["0.weight"], last["0.weight"])
+    first = Run(tmp_path / "cut", average=True)
+    stop_at(first, 3)
+    with pytest.raises(KeyboardInterrupt):
+        first.go(4)
+    Run(tmp_path / "cut", average=True).go(4)
+    resumed = torch.load(tmp_path / "cut" / "model.pt", weights_only=True)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_state_without_the_average_is_refused(tmp_path):
+    first = Run(tmp_path)
+    stop_at(first, 2)
+    with pytest.raises(KeyboardInterrupt):
+        first.go(3)
+    with pytest.raises(RuntimeError, match="averaged.*another configuration"):
+        Run(tmp_path, average=True).go(3)
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
+def test_the_best_or_the_last_epoch_is_kept(tmp_path, keep, epoch):
+    evaluator = Engine(lambda engine, batch: None)
+    evaluator.state.key_metric_name = "score"  # type: ignore[attr-defined]
+    evaluator.state.best_metric, evaluator.state.best_metric_epoch = -1, -1  # type: ignore[attr-defined]
+    run, seen = Run(tmp_path, evaluator=evaluator, keep=keep), {}
+    epochs = Events.EPOCH_COMPLETED
+    run.engine.add_event_handler(epochs, lambda e: seen.update({e.state.epoch: run.network[0].weight.clone()}))
+    run.engine.add_event_handler(Events.EPOCH_STARTED, lambda e: evaluator.state.metrics.update(score=-e.state.epoch))
+    run.go(3)
+    assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["0.weight"], seen[epoch])
+
+
+def test_an_unknown_choice_of_weights_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="keep must be 'best' or 'last', got 'first'"):
+        Run(tmp_path, keep="first")
 
 
 def test_weights_are_a_plain_state_dict(tmp_path):

@@ -131,9 +131,26 @@ class SegClsNet(Freezable):
             result["mask"] = self.mask_head(self.decoder(maps))  # the decoder empties the list of maps
         return result
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Segment and classify; see ``heads`` for the shapes."""
-        return self.heads(image)
+    def forward(self, image: Tensor, masked: Tensor | None = None) -> dict[str, Tensor]:
+        """Segment and classify; see ``heads`` for the shapes.
+
+        Args:
+            image: ``(B, C, *S)``, normalised per channel.
+            masked: ``(B,)`` bool, the samples whose mask is wanted; the decoder is spared for the others, and their
+                mask logits are 0. Of a batch without any, the first sample is decoded, so that every parameter has a
+                part in every step.
+        """
+        if masked is None or not self.mask_on or bool(masked.all()):
+            return self.heads(image)
+        maps = self.encode(image)
+        result: dict[str, Tensor] = {}
+        if self.tumour_on:
+            result["tumour"] = self.tumour_head(maps)
+        rows = torch.nonzero(masked).flatten() if bool(masked.any()) else torch.zeros_like(masked[:1], dtype=torch.long)
+        some = self.mask_head(self.decoder([level[rows] for level in maps]))
+        shape = [image.shape[0]] + list(some.shape[1:])  # noqa: RUF005 - TorchScript knows no unpacking
+        result["mask"] = torch.zeros(shape, dtype=some.dtype, device=some.device).index_copy(0, rows, some)
+        return result
 
     def segment(self, image: Tensor) -> Tensor:
         """Logits of the mask alone ``(B, R, *S)``, whatever heads are on."""

@@ -7,6 +7,7 @@ import torch
 from monai.data import MetaTensor
 from monai.visualize import GradCAM
 
+from medvlm.losses import MultiTaskLoss
 from medvlm.networks.nets import HeadsTuple, MaskNet, SegClsNet
 
 SMALL = {"features": (8, 16, 32)}
@@ -64,6 +65,30 @@ def test_head_that_is_off_is_not_computed_and_does_not_learn(on, uncomputed):
     assert trained == {"encoder", "decoder", "mask_head", "tumour_head"} - set(uncomputed)
     assert all(p.requires_grad == (name.split(".")[0] in trained) for name, p in network.named_parameters())
     assert network.state_dict().keys() == seeded().state_dict().keys()
+
+
+@pytest.mark.parametrize("known", [[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]])
+def test_masks_that_nobody_wants_are_not_decoded_and_loss_and_gradient_are_the_same(known):
+    network, image = seeded(dropout=0.0), torch.randn(4, 1, 16, 16)
+    target = {
+        "mask": (torch.rand(4, 1, 16, 16) > 0.7).float(),
+        "mask_known": torch.tensor(known, dtype=torch.float32),
+        "tumour": torch.tensor([0, 1, 1, 0]),
+        "tumour_known": torch.ones(4),
+    }
+    rows = []
+    network.decoder.register_forward_hook(lambda module, inputs, out: rows.append(len(out)))
+
+    def step(**named):
+        network.zero_grad()
+        loss = MultiTaskLoss()(network(image, **named), target)
+        loss.backward()
+        return loss, torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    (loss, gradient), (spared, other) = step(), step(masked=target["mask_known"] > 0)
+    torch.testing.assert_close(spared, loss)
+    torch.testing.assert_close(other[: len(gradient)], gradient, atol=1e-6, rtol=1e-4)
+    assert rows == [4, max(1, sum(known))]
 
 
 def test_segment_and_classify_equal_the_heads():
