@@ -62,7 +62,11 @@ class AttentionUNetDecoder(nn.Module):
         current = features.pop()
         for up, gate, stage in zip(self.ups, self.gates, self.stages):  # noqa: B905  TorchScript knows no strict
             skip = features.pop()
-            joined = torch.cat([gate(skip, current), up(current)], dim=1)
-            del skip, current
+            gated = gate(skip, current)
+            del skip  # as early as it can go: without gradients this is the peak of a volume's memory
+            raised = up(current)
+            del current
+            joined = torch.cat([gated, raised], dim=1)
+            del gated, raised
             current = stage(joined)
         return current
