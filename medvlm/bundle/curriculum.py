@@ -135,6 +135,11 @@ def _run_stage(
     logger.info("stage %s starts", stage)
     start = time.perf_counter()
     _run(root, configs, dataset_dir, overrides)
+    if not weights.is_file():
+        raise RuntimeError(
+            f"stage {stage!r} ended without the weights {weights}: nothing was trained or kept; see the log above, and "
+            "keep a TrainingCheckpoint among the train handlers."
+        )
     record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
     record[stage] = {
         "fingerprint": _fingerprint(configs, Path(parser.get_parsed_content("datalist")), overrides, folder, stage),

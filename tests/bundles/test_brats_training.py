@@ -50,6 +50,15 @@ def test_a_second_call_changes_nothing(trained, phantoms, tiny):
     assert before == {p.name: p.stat().st_mtime_ns for p in (trained / "models").glob("*.pt")}
 
 
+def test_an_epoch_shorter_than_a_batch_is_refused(run, tmp_path):
+    with pytest.raises(RuntimeError) as refused:
+        run(["train"], epoch_samples=3, ckpt_dir=str(tmp_path))
+    cause, words = refused.value, ""
+    while cause is not None:
+        words, cause = f"{words} {cause}", cause.__cause__
+    assert "3 samples an epoch do not fill a batch of 4" in words
+
+
 def test_tensorboard_holds_terms_rates_norms_metrics_and_pictures(trained):
     events = EventAccumulator(str(trained / "logs" / "joint"))
     events.Reload()

@@ -11,6 +11,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from medvlm.bundle.curriculum import train
+
 
 @pytest.fixture
 def run(coronary, cines, tiny_cines, tmp_path):
@@ -24,6 +26,14 @@ def run(coronary, cines, tiny_cines, tmp_path):
         return tmp_path / "models"
 
     return run
+
+
+def said(refused: pytest.ExceptionInfo) -> str:
+    """The words of an error and of all that caused it."""
+    cause, words = refused.value, ""
+    while cause is not None:
+        words, cause = f"{words} {cause}", cause.__cause__
+    return words
 
 
 def test_multitask_training_and_probes_leave_weights_tokenizer_and_thresholds(trained_coronary):
@@ -49,6 +59,13 @@ def test_tensorboard_holds_terms_weights_rates_norms_temperature_and_scores(trai
     assert terms <= scalars
     assert {"loss/weight_masked_video", "gradient_norm/video_encoder", "validation/score"} <= scalars
     assert any(tag.startswith("learning_rate/text_encoder") for tag in scalars)
+
+
+def test_fewer_studies_than_a_batch_are_refused_and_no_stage_is_recorded(coronary, cines, tiny_cines, tmp_path):
+    with pytest.raises(RuntimeError) as refused:
+        train(str(coronary), str(cines), ckpt_dir=str(tmp_path), **{**tiny_cines, "batch_size": 16})
+    assert "12 samples an epoch do not fill a batch of 16" in said(refused)
+    assert not (tmp_path / "stages.json").exists()
 
 
 @pytest.mark.parametrize("overlay", ["contrastive", "contrastive_single_video", "captioning", "masked_video"])
@@ -90,11 +107,7 @@ def test_another_video_encoder_is_an_overlay(run):
 def test_training_with_another_tokenizer_than_the_weights_is_refused(run, trained_coronary):
     with pytest.raises(RuntimeError) as refused:
         run(["train"], initial_weights=str(trained_coronary / "models" / "model.pt"), vocab_size=400)
-    cause: BaseException | None = refused.value
-    said = ""
-    while cause is not None:
-        said, cause = f"{said} {cause}", cause.__cause__
-    assert "does not fit CineTextNet" in said and "word_embeddings" in said
+    assert "does not fit CineTextNet" in said(refused) and "word_embeddings" in said(refused)
 
 
 @pytest.mark.parametrize(
