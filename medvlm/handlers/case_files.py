@@ -26,14 +26,19 @@ REMEDIES = {
 }
 
 
-def clear_error(error: OSError, what: str | Path) -> OSError:
-    """The same error, in words that name the file and the remedy."""
+def clear_error(error: OSError, what: str | Path, option: str = "--output") -> OSError:
+    """The same error, in words that name the file and the remedy, with the option that chooses the folder."""
     remedy = REMEDIES.get(error.errno or 0, "look at the folder, or choose another --output")
+    remedy = remedy.replace("--output", option)
     return type(error)(error.errno, f"cannot write {what} ({error.strerror or error}); {remedy}")
 
 
-def check_writable(folder: str | Path) -> Path:
+def check_writable(folder: str | Path, option: str = "--output") -> Path:
     """Make a folder and try it.
+
+    Args:
+        folder: to be written into.
+        option: the argument that chooses it, for the message.
 
     Raises:
         OSError: When it cannot be made or written; names the folder and the remedy.
@@ -44,7 +49,7 @@ def check_writable(folder: str | Path) -> Path:
         with tempfile.NamedTemporaryFile(prefix=".try-", dir=folder):
             pass
     except OSError as error:
-        raise clear_error(error, folder) from error
+        raise clear_error(error, folder, option) from error
     return folder
 
 

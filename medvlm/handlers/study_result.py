@@ -91,8 +91,9 @@ class StudyResultd(Transform):
         if self.index is None or not self.top_k or "pred_video_embedding" not in d:
             return {"matches": [], "note": "retrieval is off (top_k is 0, or the embedding was not computed)"}
         embedding = torch.as_tensor(d["pred_video_embedding"]).detach().float().cpu().numpy()
-        matches = self.index.search(embedding, self.top_k, without=d)
-        return {"matches": matches, "note": self.index.note}
+        matches = self.index.search(embedding, self.top_k, without=d, reports=True)
+        note = self.index.note or ("" if matches else "no other study of the search index has a report")
+        return {"matches": matches, "note": note}
 
     def heads_of(self, d: Mapping) -> dict[str, Any]:
         """The answers of the heads with what they rest on; ``note`` says why there are none."""

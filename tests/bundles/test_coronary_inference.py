@@ -221,15 +221,23 @@ def test_one_video_and_a_manifest_are_read(trained_coronary, cines, folder, size
     assert set(report.done) == expected
 
 
-def test_the_heads_alone_are_an_overlay(trained_coronary, folder, sizes, tmp_path):
-    report = predict(str(trained_coronary), str(folder), str(tmp_path / "out"), overlays="inference_probe", **sizes)
+def test_the_heads_alone_need_nothing_but_the_probe(trained_coronary, folder, sizes, tmp_path):
+    bundle = tmp_path / NAME
+    shutil.copytree(trained_coronary / "configs", bundle / "configs")
+    (bundle / "models").mkdir()
+    shutil.copy(trained_coronary / "models" / "probe.pt", bundle / "models")
+    report = predict(str(bundle), str(folder), str(tmp_path / "out"), overlays="inference_probe", **sizes)
     (manifest,) = report.done.values()
     assert manifest["heads"]["stenosis"]["interval"] and manifest["report"] is None and not manifest["retrieved"]
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*no\.pt"):
-        predict(
-            str(trained_coronary), str(folder), str(tmp_path / "out"), overlays="inference_probe",
-            probe_checkpoint=str(tmp_path / "no.pt"), **sizes,
-        )  # fmt: skip
+    assert manifest["checkpoint"] == manifest["probe"] == {
+        "file": "probe.pt", "sha256": sha256_of(bundle / "models" / "probe.pt"),
+    }  # fmt: skip
+    assert manifest["tokenizer"] is manifest["index"] is None
+    full = predict(str(trained_coronary), str(folder), str(tmp_path / "full"), top_k=0, **sizes)
+    assert next(iter(full.done.values()))["heads"].keys() == manifest["heads"].keys()
+    (bundle / "models" / "probe.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*probe\.pt"):
+        predict(str(bundle), str(folder), str(tmp_path / "out"), overlays="inference_probe", **sizes)
 
 
 def test_words_and_studies_are_searched_alike_by_both_engines(trained_coronary, index, folder, sizes, capsys):
@@ -256,6 +264,38 @@ def test_an_index_grows_and_leaves_out_what_it_holds(trained_coronary, cines, in
 
     assert grown("test") == counts["training"] + counts["test"]
     assert grown("test") == counts["training"] + counts["test"]
+
+
+def test_a_study_without_report_is_found_by_words_and_checksums_are_compared(
+    trained_coronary, index, folder, sizes, tmp_path, capsys
+):
+    shutil.copytree(index, tmp_path / "index")
+    overrides = {key: value for key, value in sizes.items() if key != "generate"}
+    question = {"index": str(tmp_path / "index"), **overrides}
+    report = search(str(trained_coronary), append=str(folder), verify=True, **question)
+    assert report.status == 0 and "1 studies added, 1 of them without a report" in str(report)
+    assert "every file is as it was written" in str(report)
+    found = search(str(trained_coronary), text="stenosis", k=100, **question).matches
+    (own,) = [one for one in found if one["id"] == "Herr_Müller"]
+    assert own["text"] is None and len(found) == report.studies
+    lines = (tmp_path / "index" / "part_0.jsonl").read_bytes()
+    (tmp_path / "index" / "part_0.jsonl").write_bytes(lines.replace(b"stenosis", b"stenoses"))
+    command = ["search", str(trained_coronary), "--verify", "--index", str(tmp_path / "index")]
+    command += [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
+    assert main(command) == 1
+    assert "part_0: FAILED: not the files that were written" in capsys.readouterr().out
+
+
+def test_an_index_that_cannot_be_built_does_not_stop_a_prediction(trained_coronary, cines, sizes, tmp_path):
+    training, test = (load_datalist(cines / "datalist.json", name)[:2] for name in ("training", "test"))
+    save_datalist({"name": "few", "training": training, "test": test}, tmp_path / "few.json")
+    (tmp_path / "file").write_text("a file where a folder should be")
+    short = {**sizes, "generate": {"max_length": 4}, "index_dir": str(tmp_path / "file" / "index")}
+    report = predict(str(trained_coronary), str(tmp_path / "few.json"), str(tmp_path / "out"), **short)
+    assert report.status == 0 and len(report.done) == 2
+    retrieved = read(tmp_path / "out" / test[0]["case_id"], "retrieved.json")
+    assert retrieved["matches"] == [] and "no search index could be built" in retrieved["note"]
+    assert "cannot write" in retrieved["note"]
 
 
 def test_an_index_of_other_weights_is_not_used(trained_coronary, index, folder, sizes, tmp_path):
