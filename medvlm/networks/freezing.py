@@ -16,11 +16,13 @@ class Freezable(nn.Module):
     Attributes:
         frozen: names of the frozen components, or of their frozen layers (``"encoder.blocks.0"``); set by ``freeze``,
             ``freeze_fraction`` and ``unfreeze``.
+        held: names of the parameters that learnt before they were frozen, which ``unfreeze`` lets learn again.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.frozen: tuple[str, ...] = ()
+        self.held: frozenset[str] = frozenset()
 
     def train(self, mode: bool = True) -> Freezable:
         """Set training mode for everything but the frozen components."""
@@ -47,7 +49,11 @@ def freeze(network: nn.Module, names: Collection[str] = ("encoder",)) -> nn.Modu
 
 
 def unfreeze(network: nn.Module, names: Collection[str] = ("encoder",)) -> nn.Module:
-    """Undo ``freeze`` for these components; arguments, return and errors as there."""
+    """Undo ``freeze`` and ``freeze_fraction`` for these components; arguments, return and errors as in ``freeze``.
+
+    What a component itself keeps from learning (a teacher that is a moving average, layers of a text encoder that it
+    froze when it was built) stays as it is.
+    """
     return _set(network, names, frozen=False)
 
 
@@ -56,13 +62,38 @@ def _set(network: nn.Module, names: Collection[str], frozen: bool) -> nn.Module:
         return network  # nothing to freeze: any network will do
     names = (names,) if isinstance(names, str) else tuple(names)
     inner = _freezable(network, names)
-    components = dict(inner.named_children())
     for name in names:
-        components[name].requires_grad_(not frozen)
+        if frozen:
+            hold(inner, name)
+        else:
+            _release(inner, name)
     kept = tuple(name for name in inner.frozen if name.split(".")[0] not in names)
     inner.frozen = (*kept, *names) if frozen else kept
     inner.train(inner.training)
     return network
+
+
+def hold(network: Freezable, name: str, recurse: bool = True) -> None:
+    """Keep the parameters of a module from learning, and remember those that did.
+
+    Args:
+        network: that the module belongs to.
+        name: of the module in the network.
+        recurse: also those of the modules in it.
+    """
+    module = network.get_submodule(name)
+    learning = {path: p for path, p in module.named_parameters(name, recurse=recurse) if p.requires_grad}
+    network.held |= learning.keys()
+    for parameter in learning.values():
+        parameter.requires_grad_(False)
+
+
+def _release(network: Freezable, name: str) -> None:
+    """Let the parameters of a component learn again that ``hold`` has kept from it."""
+    for path, parameter in network.get_submodule(name).named_parameters(name):
+        if path in network.held:
+            parameter.requires_grad_(True)
+    network.held = frozenset(path for path in network.held if path.split(".")[0] != name)
 
 
 def _freezable(network: nn.Module, names: Collection[str]) -> Freezable:
@@ -110,13 +141,13 @@ def freeze_fraction(network: nn.Module, fractions: Mapping[str, float]) -> nn.Mo
         layers = [f"{path}.{index}" for index in range(count)]
         before = input_side(inner, name, path) if count else []
         for layer in (*before, *layers):
-            inner.get_submodule(layer).requires_grad_(False)
+            hold(inner, layer)
         inner.frozen = (*inner.frozen, *before, *layers)
     inner.train(inner.training)
     return network
 
 
-def input_side(network: nn.Module, name: str, path: str) -> list[str]:
+def input_side(network: Freezable, name: str, path: str) -> list[str]:
     """Freeze the parameters that lie directly on the way to a list of layers, and name the modules before it.
 
     Args:
@@ -130,8 +161,7 @@ def input_side(network: nn.Module, name: str, path: str) -> list[str]:
     before, at = [], name
     while at != path:
         module = network.get_submodule(at)
-        for parameter in module.parameters(recurse=False):
-            parameter.requires_grad_(False)
+        hold(network, at, recurse=False)
         following = path.removeprefix(f"{at}.").split(".")[0]
         children = [child for child, _ in module.named_children()]
         before += [f"{at}.{child}" for child in children[: children.index(following)]]

@@ -44,6 +44,19 @@ def test_unfrozen_encoder_learns_again():
     assert changed(network, before) == {"encoder", "decoder", "mask_head", "tumour_head"}
 
 
+def test_what_a_component_itself_keeps_from_learning_stays_frozen():
+    network = small_net()
+    teacher = next(iter(network.encoder.parameters())).requires_grad_(False)
+    learning = {name for name, p in network.named_parameters() if p.requires_grad}
+    unfreeze(network, ["encoder", "decoder"])
+    assert not teacher.requires_grad
+    for _ in range(2):  # a second freeze must not forget what the first one held
+        freeze(network, ["encoder"])
+    assert not any(p.requires_grad for p in network.encoder.parameters())
+    unfreeze(network, ["encoder"])
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == learning
+
+
 def test_train_leaves_frozen_parts_in_evaluation_mode():
     network = freeze(small_net(dropout=0.5), ["encoder", "decoder"])
     network.eval()
