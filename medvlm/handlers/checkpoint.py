@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ class TrainingCheckpoint:
         state: further objects with ``state_dict``/``load_state_dict`` (optimizer, scheduler, loss) kept for resuming.
         weights_name: file of the weights.
         state_name: file of the full state, written after every epoch; removed once the run has ended well.
-        evaluator: engine whose key metric says which weights are best; without it the last epoch's are kept.
+        evaluator: engine whose key metric says which weights are best; without it, or where the metric cannot be
+            computed (NaN), the last epoch's are kept.
         resume: go on from the full state where it exists.
         averaged: moving average of the network's weights (the ``ema_model`` of ignite's ``EMAHandler``), which is
             validated; the weights file is then this one's, and the full state holds both.
@@ -119,7 +121,7 @@ class TrainingCheckpoint:
         if not is_main_process():
             return
         score = self._score()
-        if score is None or self.best is None or score > self.best or self.keep == "last":
+        if self.keep == "last" or self.best is None or (score is not None and score > self.best):
             self.best = score
             kept = unwrapped(self.kept).state_dict()
             self.best_weights = {name: value.detach().cpu().clone() for name, value in kept.items()}
@@ -146,7 +148,7 @@ class TrainingCheckpoint:
         if self.evaluator is None or self.evaluator.state.key_metric_name is None:
             return None
         value = self.evaluator.state.metrics.get(self.evaluator.state.key_metric_name)
-        return None if value is None else float(value)
+        return None if value is None or math.isnan(value) else float(value)
 
     def _evaluator_state(self) -> dict[str, Any]:
         if self.evaluator is None:

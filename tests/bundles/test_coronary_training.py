@@ -9,6 +9,7 @@ import sys
 import monai.bundle
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medvlm.bundle.curriculum import train
@@ -96,6 +97,34 @@ def test_a_probe_is_fine_tuned_in_full_or_in_part(run, trained_coronary, setting
     assert any(name.startswith("video_encoder.") for name in moved)
     first = "video_encoder.stages.0.conv1.weight"
     assert (first in moved) == (settings["frozen"] == [])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weighting": "gradnorm"},
+        {"weighting": "kendall", "heads": {"max_stenosis": {"kind": "regression", "start": 50.0, "spread": 30.0}}},
+        {"heads": {"dominance": {"kind": "multiclass", "classes": 3}, "stenosis": {"kind": "binary", "lr": 0.1}}},
+    ],
+    ids=["gradnorm", "one regression head", "another order"],
+)
+def test_probes_of_any_heads_and_weighting_are_trained(run, trained_coronary, settings):
+    start = str(trained_coronary / "models" / "model.pt")
+    assert (run(["train", "train_probe"], initial_weights=start, **settings) / "probe.pt").is_file()
+
+
+def test_the_config_gives_a_head_its_own_rate_and_decay(coronary, cines, tiny_cines, tmp_path):
+    parser = ConfigParser()
+    parser.read_config([str(coronary / "configs" / f"{name}.json") for name in ("train", "train_probe")])
+    heads = {"stenosis": {"kind": "binary", "lr": 0.1}, "occlusion": {"kind": "binary", "weight_decay": 0.5}}
+    where = {"bundle_root": str(coronary), "dataset_dir": str(cines), "ckpt_dir": str(tmp_path), "frozen": []}
+    parser.update(pairs={**tiny_cines, **where, "heads": heads})
+    groups = {group["name"]: group for group in parser.get_parsed_content("optimizer").param_groups}
+    network = parser.get_parsed_content("network_def")
+    by_id = {id(p): group for group in groups.values() for p in group["params"]}
+    stenosis, occlusion = (by_id[id(network.heads.heads[name].linear.weight)] for name in heads)
+    assert (stenosis["lr"], stenosis["weight_decay"]) == (0.1, 0.05)
+    assert (occlusion["lr"], occlusion["weight_decay"]) == (1e-3, 0.5)
 
 
 def test_another_video_encoder_is_an_overlay(run):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -40,6 +42,20 @@ def test_roc_auc_counts_pairs():
     metric = CaseScore("roc_auc")
     metric.update([case(0, 0, p, t) for p, t in ((0.9, 1), (0.4, 1), (0.5, 0), (0.1, 0))])
     assert metric.compute() == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("score", "cases", "words"),
+    [
+        ("roc_auc", [case(0, 0, 0.2, 0), case(0, 0, 0.4, 0)], "2 cases without and 0 with a tumour"),
+        ("dice", [case(0, 0, 0.2, 0, mask_known=0.0)], "0 known masks"),
+    ],
+)
+def test_a_score_that_cannot_be_computed_is_unknown_and_told_once(score, cases, words, caplog):
+    metric = CaseScore(score, section="tuning")
+    metric.update(cases)
+    assert math.isnan(metric.compute()) and math.isnan(metric.compute())
+    assert len(caplog.records) == 1 and "'tuning'" in caplog.text and words in caplog.text
 
 
 def test_reset_forgets():

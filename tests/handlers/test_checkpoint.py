@@ -99,6 +99,48 @@ def test_the_best_or_the_last_epoch_is_kept(tmp_path, keep, epoch):
     assert torch.equal(torch.load(tmp_path / "model.pt", weights_only=True)["0.weight"], seen[epoch])
 
 
+def scored(folder, values, **options) -> tuple[Run, dict]:
+    """A run whose evaluator gives these key metrics, one an epoch (None: it did not run), and the weights seen."""
+    evaluator = Engine(lambda engine, batch: None)
+    evaluator.state.key_metric_name = "score"  # type: ignore[attr-defined]
+    evaluator.state.best_metric, evaluator.state.best_metric_epoch = -1, -1  # type: ignore[attr-defined]
+    run, seen = Run(folder, evaluator=evaluator, **options), {}
+    run.engine.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda e: seen.update({e.state.epoch: run.network[0].weight.clone()})
+    )
+
+    def validate(engine):
+        if values[engine.state.epoch - 1] is not None:
+            evaluator.state.metrics.update(score=values[engine.state.epoch - 1])
+
+    run.engine.add_event_handler(Events.EPOCH_STARTED, validate)
+    return run, seen
+
+
+def kept(folder) -> torch.Tensor:
+    return torch.load(folder / "model.pt", weights_only=True)["0.weight"]
+
+
+@pytest.mark.parametrize(
+    ("values", "epoch"),
+    [([float("nan")] * 3, 3), ([float("nan"), 0.2, 0.1], 2), ([0.3, float("nan"), float("nan")], 1)],
+    ids=["never known", "known later", "known at first"],
+)
+def test_a_key_metric_that_cannot_be_computed_is_no_better_than_any(tmp_path, values, epoch):
+    run, seen = scored(tmp_path, values)
+    run.go(3)
+    assert torch.equal(kept(tmp_path), seen[epoch])
+
+
+def test_a_resumed_run_that_has_not_validated_yet_keeps_the_best_weights(tmp_path):
+    first, seen = scored(tmp_path, [0.9, None, None])
+    stop_at(first, 2)
+    with pytest.raises(KeyboardInterrupt):
+        first.go(3)
+    scored(tmp_path, [0.9, None, 0.1])[0].go(3)
+    assert torch.equal(kept(tmp_path), seen[1])
+
+
 def test_an_unknown_choice_of_weights_is_refused(tmp_path):
     with pytest.raises(ValueError, match="keep must be 'best' or 'last', got 'first'"):
         Run(tmp_path, keep="first")

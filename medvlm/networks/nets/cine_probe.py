@@ -54,6 +54,46 @@ class CineProbeNet(Freezable):
         self.pooling = MilPooling(dim, levels=1 + LEVELS.index(level), **dict(pooling or {}))
         self.heads = ProbeHeads(self.pooling.output_dim, heads)
 
+    def learning_rates(self, rates: Mapping[str, float]) -> dict[str, float]:
+        """Learning rates by component with those of the heads that have their own (``lr``) for ``parameter_groups``."""
+        return {**rates, **self.heads.settings("lr")}
+
+    def weight_decays(
+        self, decay: float | Mapping[str, float], rates: Mapping[str, float]
+    ) -> float | dict[str, float]:
+        """Weight decays with those of the heads that have their own, for ``parameter_groups``.
+
+        Args:
+            decay: one for all, or one a component.
+            rates: the learning rates, whose components take the one for all.
+        """
+        own = self.heads.settings("weight_decay")
+        if isinstance(decay, Mapping):
+            return {**decay, **own}
+        return {**{name: decay for name in rates if name != "loss"}, **own} if own else decay
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Weights of the last layer that learns and that all heads share, for GradNorm.
+
+        The last LayerNorm of the aggregator, else of the encoder; where both are frozen, the pooling.
+
+        Raises:
+            ValueError: if nothing that the heads share learns.
+        """
+        for part in (self.aggregator, self.video_encoder):
+            modules = () if part is None else part.modules()
+            norms = [m for m in modules if isinstance(m, nn.LayerNorm) and any(p.requires_grad for p in m.parameters())]
+            if norms:
+                return list(norms[-1].parameters())
+        found = [parameter for parameter in self.pooling.parameters() if parameter.requires_grad]
+        if not found:
+            raise ValueError(
+                f"GradNorm compares the heads at a layer that they share, but nothing shared learns: frozen are "
+                f"{list(self.frozen)}, and the pooling has no parameters; unfreeze a component, pool by attention, or "
+                "set weighting to 'fixed' or 'kendall'."
+            )
+        return found
+
     def pool(self, video: Tensor, view_mask: Tensor | None = None, angles: Tensor | None = None) -> dict[str, Tensor]:
         """Features before the heads; arguments as in ``forward``, return as of ``MilPooling``."""
         view_mask, angles = complete_views(video, view_mask, angles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from medvlm.losses.probes import ProbeLoss
 from medvlm.networks.checkpoint import CheckpointError, load_initial
 from medvlm.networks.encoders.cine_conv import CineConvEncoder
 from medvlm.networks.encoders.study import StudyAggregator
@@ -132,3 +133,32 @@ def test_fine_tuning_in_part_learns_the_last_layers():
 def test_wrong_settings_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         CineProbeNet(**(parts() | {"heads": HEADS} | change))
+
+
+@pytest.mark.parametrize("decay", [0.05, dict.fromkeys(["video_encoder", "aggregator", "pooling", "heads"], 0.05)])
+def test_a_head_learns_and_decays_at_its_own_rate(decay):
+    heads = {"stenosis": {"kind": "binary", "lr": 0.1}, "occlusion": {"kind": "binary", "weight_decay": 0.5}}
+    network = CineProbeNet(parts()["video_encoder"], heads)
+    rates = {"video_encoder": 1e-4, "aggregator": 1e-4, "pooling": 1e-3, "heads": 1e-3, "loss": 1e-3}
+    decays = network.weight_decays({**decay} if isinstance(decay, dict) else decay, rates)
+    groups = parameter_groups(network, network.learning_rates(rates), decays, torch.nn.Linear(1, 1))
+    of = {id(p): group for group in groups for p in group["params"]}
+    stenosis, occlusion = (of[id(network.heads.heads[name].linear.weight)] for name in heads)
+    assert (stenosis["lr"], stenosis["weight_decay"]) == (0.1, 0.05)
+    assert (occlusion["lr"], occlusion["weight_decay"]) == (1e-3, 0.5)
+    assert of[id(next(network.video_encoder.parameters()))]["lr"] == 1e-4
+
+
+@pytest.mark.parametrize("frozen", [[], ["aggregator"], SHARED], ids=["nothing frozen", "encoder learns", "pooling"])
+def test_shared_parameters_learn_and_lead_to_every_head(frozen):
+    network, given = freeze(build(), frozen), batch()
+    result = network(*given)
+    for name in HEADS:
+        found = torch.autograd.grad(result[name].square().sum(), network.shared_parameters(), retain_graph=True)
+        assert any(gradient.abs().sum() > 0 for gradient in found), name
+
+
+def test_gradnorm_is_refused_where_nothing_shared_learns():
+    loss = ProbeLoss(HEADS, weighting="gradnorm")
+    with pytest.raises(ValueError, match="nothing shared learns: frozen are .*'aggregator'"):
+        loss.bind(freeze(build("mean"), SHARED))
