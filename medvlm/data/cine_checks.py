@@ -14,9 +14,11 @@ from medvlm.data.dicom_decoding import decode_one_frame
 from medvlm.data.duplicates import equal_files
 from medvlm.data.problems import Problem
 from medvlm.data.reading import ReadError
+from medvlm.data.view_angles import LIMITS_DEG, angle_problem, is_angle, stated_angles
 
 SMALLEST_SIDE = 32  # pixels
 PLAUSIBLE_FPS = (1.0, 120.0)
+LARGEST_DIFFERENCE = 1.0  # degrees between a header and a datalist, which may be rounded
 LONGEST_REPORT = 2000  # words; the longest real cardiac report is far below
 
 
@@ -54,21 +56,39 @@ def check_study(case: dict) -> list[Problem]:
             found.add("error", error.path, error.problem, error.remedy)
             continue
         headers[file] = header
-        _check_header(header, angles_stated(case, files.index(file)), found)
+        _check_header(header, found)
+        _check_angles(case, files.index(file), header, found)
         _check_pixels(header, found)
     if files and not headers:
         found.add("error", files[0], "no video of the study can be read", "restore one, or leave the study out")
     _check_lists(case, files, found)
+    _check_stated(case, files, found)
     _check_views(files, headers, found)
     _check_report(case, found)
     _check_targets(case, found)
     return found.rows
 
 
-def angles_stated(case: dict, view: int) -> bool:
-    """Whether the datalist gives the angles of a view, for files whose header cannot."""
-    angles = case.get("view_angles") or []
-    return view < len(angles) and angles[view] is not None
+def unknown_angles(case: dict, view: int, header: CineHeader) -> list[str]:
+    """Which angles of a view (``primary``, ``secondary``) neither its header nor the datalist knows."""
+    pairs = zip((header.primary_deg, header.secondary_deg), stated_angles(case, view), strict=True)
+    return [name for name, pair in zip(LIMITS_DEG, pairs, strict=True) if pair == (None, None)]
+
+
+def _check_angles(case: dict, view: int, header: CineHeader, found: _Findings) -> None:
+    """What the header says of the C-arm, beside what the datalist says of the same view."""
+    unknown = unknown_angles(case, view, header)
+    if unknown and header.kind == "dicom":
+        what = "the angles of the C-arm are unknown" if len(unknown) > 1 else f"the {unknown[0]} angle is unknown"
+        found.add("warning", header.path, what, "nothing to do: the view counts without what is unknown")
+    own = (header.primary_deg, header.secondary_deg)
+    for name, value, stated in zip(LIMITS_DEG, own, stated_angles(case, view), strict=True):
+        problem, remedy = ("", "") if value is None else angle_problem(name, value)
+        if problem:
+            found.add("warning", header.path, problem, remedy)
+        elif None not in (value, stated) and abs((value - stated + 180) % 360 - 180) > LARGEST_DIFFERENCE:
+            what = f"the {name} angle is {value:g} degrees in the header and {stated:g} in the datalist"
+            found.add("warning", header.path, what, "mend the wrong one: the header's is used")
 
 
 def _check_lists(case: dict, files: Sequence[str], found: _Findings) -> None:
@@ -84,7 +104,24 @@ def _check_lists(case: dict, files: Sequence[str], found: _Findings) -> None:
             found.add("error", _first_file(case), f"the box {box} fits no video", "prepare the datalist anew")
 
 
-def _check_header(header: CineHeader, stated: bool, found: _Findings) -> None:
+def _check_stated(case: dict, files: Sequence[str], found: _Findings) -> None:
+    """The angles that the datalist states are numbers that a C-arm can take."""
+    for file, entry in zip(files, case.get("view_angles") or (), strict=False):
+        if entry is None:
+            continue
+        if not isinstance(entry, list | tuple) or len(entry) != 2:
+            what = f"its entry of view_angles is {entry!r}"
+            found.add("error", file, what, "write a primary and a secondary angle, each null where unknown, or null")
+            continue
+        for name, value in zip(LIMITS_DEG, entry, strict=True):
+            problem, remedy = f"the {name} angle is {value!r}", "write degrees, or null where it is unknown"
+            if is_angle(value):
+                problem, remedy = angle_problem(name, value)
+            if value is not None and problem:
+                found.add("error", file, f"{problem} in the datalist", remedy)
+
+
+def _check_header(header: CineHeader, found: _Findings) -> None:
     file, dicom = header.path, header.kind == "dicom"
     if header.missing_decoder:
         found.add("error", file, "it is compressed and cannot be decoded here", f"install {header.missing_decoder}")
@@ -106,12 +143,6 @@ def _check_header(header: CineHeader, stated: bool, found: _Findings) -> None:
     low, high = PLAUSIBLE_FPS
     if header.frames > 1 and header.rate_fps is not None and not low <= header.rate_fps <= high:
         found.add("warning", file, f"{header.rate_fps:.4g} frames a second", "mend FrameTime (0018,1063) or CineRate")
-    if not header.angles_known and not stated and dicom:
-        what = "the angles of the C-arm are unknown"
-        found.add("warning", file, what, "nothing to do: the view counts without them")
-    for name, value, limit in (("primary", header.primary_deg, 180), ("secondary", header.secondary_deg, 90)):
-        if value is not None and abs(value) > limit:
-            found.add("warning", file, f"the {name} angle is {value:g} degrees", f"mend it: -{limit} to {limit}")
 
 
 def _check_pixels(header: CineHeader, found: _Findings) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medvlm.data.cine_checks import angles_stated
+from medvlm.data.cine_checks import unknown_angles
 from medvlm.data.cine_headers import read_cine_header
 from medvlm.data.layouts.cine_targets import segment_columns
 from medvlm.data.problems import Problem
@@ -154,7 +154,7 @@ def video_rows(sections: dict[str, list[dict]]) -> list[dict]:
             for view, file in enumerate(case.get("video") or ()):
                 try:
                     headers.append(read_cine_header(file))
-                    stated += headers[-1].angles_known or angles_stated(case, view)
+                    stated += not unknown_angles(case, view, headers[-1])
                 except ReadError:
                     unreadable += 1
         rows.append(

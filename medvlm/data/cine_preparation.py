@@ -13,6 +13,7 @@ from tqdm import tqdm
 from medvlm.data.cine_patients import group_by_patient, refuse_leakage
 from medvlm.data.datalists import SECTIONS, VERSION
 from medvlm.data.layouts import CINE_LAYOUTS, ScanOptions
+from medvlm.data.layouts.cine_targets import meanings_of
 from medvlm.data.layouts.scan import safe_name
 from medvlm.data.problems import DatasetError, Problem
 from medvlm.data.sources import Source, scan_sources
@@ -93,6 +94,7 @@ def prepare_cines(
             for stratum, part in absent_strata(sections)
         ]
         base = {"name": name, "layout": ",".join(s.layout for s in sources), "seed": seed, "version": VERSION}
+        base["conventions"] = meanings_of(case for inside in sections.values() for case in inside)
         written.append((suffix, base | {"counts": count_rows(sections)} | sections))
     return written, list(dict.fromkeys(problems))
 

@@ -19,7 +19,8 @@ def stratum_of(case: dict) -> str:
 
 def class_of(case: dict) -> str:
     """``0`` (no tumour, no stenosis), ``1`` (tumour, stenosis) or ``unknown``."""
-    value = case.get("tumour", (case.get("targets") or {}).get("stenosis"))
+    targets = case.get("targets") or {}
+    value = case.get("tumour", targets.get("stenosis", targets.get("stenosis_marked")))
     return str(int(value)) if value in (0, 1) else "unknown"
 
 

@@ -180,7 +180,7 @@ def test_a_damaged_file_is_named_and_the_other_still_checked(case, cines, harm, 
     harm(cines.root / "s1" / "v0.dcm")
     cines.dicom("s1/v1.dcm", StudyInstanceUID="1.2.1", PositionerPrimaryAngle=None)
     assert re.search(problem, _only(case))
-    assert "angles of the C-arm are unknown" in _only(case, "warning", case["video"][1])
+    assert "the primary angle is unknown" in _only(case, "warning", case["video"][1])
 
 
 def test_a_truncated_compressed_file_is_named(case, cines):
@@ -281,11 +281,23 @@ def test_a_study_without_a_readable_video_says_so(case, cines):
         ({"Modality": "US"}, "its modality is US"),
         ({"FrameTime": None}, "frames a second are unknown"),
         ({"FrameTime": 5000.0}, "0.2 frames a second"),
-        ({"PositionerSecondaryAngle": None}, "the angles of the C-arm are unknown"),
+        ({"PositionerPrimaryAngle": None, "PositionerSecondaryAngle": None}, "the angles of the C-arm are unknown"),
+        ({"PositionerSecondaryAngle": None}, "the secondary angle is unknown"),
         ({"PositionerSecondaryAngle": 120.0}, "the secondary angle is 120 degrees"),
         ({"StudyInstanceUID": "9.9"}, "its videos come from 2 studies"),
     ],
-    ids=["one frame", "colour", "burned in", "modality", "no rate", "rate", "no angles", "angles", "other study"],
+    ids=[
+        "one frame",
+        "colour",
+        "burned in",
+        "modality",
+        "no rate",
+        "rate",
+        "no angles",
+        "one angle",
+        "angles",
+        "other study",
+    ],
 )
 def test_what_can_be_lived_with_is_a_warning(case, cines, tags, problem):
     cines.dicom("s1/v0.dcm", **({"StudyInstanceUID": "1.2.1"} | tags))
@@ -294,8 +306,28 @@ def test_what_can_be_lived_with_is_a_warning(case, cines, tags, problem):
 
 def test_angles_that_the_datalist_gives_are_known(case, cines):
     cines.dicom("s1/v0.dcm", StudyInstanceUID="1.2.1", PositionerPrimaryAngle=None)
-    case["view_angles"] = [[10.0, 5.0], None]
+    case["view_angles"] = [[10.0, 15.0], None]
     assert check_study(case) == []
+    case["view_angles"][0] = [None, 15.0]
+    assert "the primary angle is unknown" in _only(case, "warning")
+    case["view_angles"][0] = [10.0, -15.0]
+    assert "the secondary angle is 15 degrees in the header and -15 in the datalist" in _only(case, "warning")
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ([10.0, 91.0], "the secondary angle is 91 degrees in the datalist"),
+        ([float("nan"), None], "the primary angle is nan in the datalist"),
+        ([None, "20"], "the secondary angle is '20' in the datalist"),
+        ([10.0], "its entry of view_angles is [10.0]"),
+        (10.0, "its entry of view_angles is 10.0"),
+    ],
+)
+def test_angles_of_the_datalist_are_checked_as_well(case, entry, problem):
+    case["view_angles"] = [None, entry]
+    rows = [text for file, text in _rows(case, "error") if file == case["video"][1]]
+    assert rows == [problem]
 
 
 def test_the_same_video_twice_is_found(case, cines):

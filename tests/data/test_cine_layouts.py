@@ -157,11 +157,45 @@ def test_what_differs_from_video_to_video_is_no_target(cines):
 
 
 def test_angles_in_the_table_are_kept_by_view(cines):
-    rows = cines.rows(1, views=3)
-    rows[0] |= {"primary_angle": "-30,5", "secondary_angle": "20"}
-    rows[2] |= {"primary_angle": "-1", "secondary_angle": "0"}
+    rows = cines.rows(1, views=5)
+    for row, (primary, secondary) in zip(
+        rows, (("-30,5", "20"), ("", ""), ("-1", "0"), ("", "-90"), ("180", "unknown")), strict=True
+    ):
+        row |= {"primary_angle": primary, "secondary_angle": secondary}
     case = scan_layout("cine_manifest", cines.manifest(rows, ";")).cases[0]
-    assert case["view_angles"] == [[-30.5, 20.0], None, [-1.0, 0.0]]
+    assert case["view_angles"] == [[-30.5, 20.0], None, [-1.0, 0.0], [None, -90.0], [180.0, None]]
+
+
+@pytest.mark.parametrize(
+    ("angles", "problem"),
+    [
+        (("30", "91"), "line 2: the secondary angle is 91 degrees (PositionerSecondaryAngle)"),
+        (("-181", "91"), "line 2: the primary angle is -181 degrees (PositionerPrimaryAngle)"),
+        (("left", "20"), "line 2: PositionerPrimaryAngle is 'left', which is no number"),
+    ],
+    ids=["beyond the pole", "both", "a word"],
+)
+def test_angles_that_no_arm_can_take_are_errors(cines, angles, problem):
+    rows = cines.rows(1, views=1)
+    rows[0] |= dict(zip(("primary_angle", "secondary_angle"), angles, strict=True))
+    scan = scan_layout("cine_manifest", cines.manifest(rows))
+    assert _errors(scan)[0] == problem and len(_errors(scan)) == (2 if angles[0] == "-181" else 1)
+
+
+def test_a_column_of_another_convention_is_doubted_and_meanings_are_recorded(cines, tmp_path, capsys):
+    percents = (60, 80, 0, 100)
+    tables = {"stenosis": lambda n: int(percents[n] >= 50), "mid_lad_stenosis": lambda n: percents[n]}
+    prepare("cine_manifest", str(cines.manifest(cines.rows(4, **tables))), str(tmp_path / "d.json"), section="test")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "stenosis means a stenosis over 70% in any segment, and in 1 of 4 studies" in said
+    assert "(study 1.2.0: stenosis 1, largest 60%)" in said
+    datalist = read_datalist(tmp_path / "d.json")
+    assert datalist["conventions"]["stenosis"] == {"meaning": "a stenosis over 70% in any segment"}
+    assert [case["targets"]["occlusion"] for case in datalist["test"] if "occlusion" in case["targets"]] == [1]
+    other = datalist | {"conventions": {"stenosis": {"meaning": "any stenosis"}}}
+    (tmp_path / "other.json").write_text(json.dumps(other), encoding="utf-8")
+    with pytest.raises(ValueError, match="reads the convention 'stenosis' differently"):
+        merge_datalists([tmp_path / "d.json", tmp_path / "other.json"])
 
 
 def test_fractions_among_percentages_are_doubted(cines):
@@ -430,9 +464,10 @@ def test_arcade_gives_stenoses_with_boxes_and_its_split(tmp_path):
     prepare("arcade", str(tmp_path), str(tmp_path / "d.json"))
     datalist = read_datalist(tmp_path / "d.json")
     assert [c["targets"] for c in datalist["training"]] == [
-        {"stenosis": 1, "stenoses": 2},
-        {"stenosis": 0, "stenoses": 0},
-    ]
+        {"stenosis_marked": 1, "stenoses_marked": 2},
+        {"stenosis_marked": 0, "stenoses_marked": 0},
+    ]  # of unknown degree: not the "stenosis" (over 70%) of other layouts
+    assert datalist["conventions"] == {}
     assert datalist["training"][0]["boxes"][0] == {
         "view": 0, "frame": 0, "box": [10.0, 12.0, 15.0, 18.0], "name": "stenosis",
     }  # fmt: skip
@@ -447,7 +482,7 @@ def test_arcade_names_segments_and_the_side(tmp_path):
     assert right["section"] == "test" and right["targets"]["right_coronary"] == 1
     assert right["targets"]["proximal_rca_visible"] == 1 and right["targets"]["proximal_lad_visible"] == 0
     assert left["targets"]["marginal_1_visible"] == 1 and left["targets"]["right_coronary"] == 0
-    assert "stenosis" not in left["targets"] and [b["name"] for b in right["boxes"]][2] == "segment_16a"
+    assert "stenosis_marked" not in left["targets"] and [b["name"] for b in right["boxes"]][2] == "segment_16a"
     assert set(SEGMENT_NAMES.values()) <= {s.name for s in SEGMENTS}
 
 
@@ -530,7 +565,7 @@ def test_cardiosyntax_gives_scores_angles_and_arteries(tmp_path):
                                "dominance": 1, "bypass": 0}  # fmt: skip
     assert "dominance" not in scan.cases[0]["targets"]
     assert case["view_targets"] == [{"right_coronary": 0}, {"right_coronary": 1}]
-    assert case["view_angles"] == [[-20.5, 3.0], None]
+    assert case["view_angles"] == [[-20.5, 3.0], [None, 3.0]]
     (tmp_path / "0" / "1.3.2" / "RCA.2.2.npy").unlink()
     assert _errors(scan_layout("cardiosyntax", tmp_path)) == [
         "the video '0/1.3.2/RCA.2.2.npy' of the study is not there"
@@ -562,10 +597,14 @@ def test_coronary_dominance_gives_sides_tags_and_keeps_the_authors_tests(tmp_pat
             _npz(file, pixel_array=pixels, is_occlusion=occluded, primary_angle=np.array(-30.0))
     cases = {c["study_id"]: c for c in scan_layout("coronary_dominance", root).cases}
     assert {k: c["targets"] for k, c in cases.items()} == {
-        "Study01_a": {"dominance": 1, "occlusion": 0},
-        "Study02_b": {"dominance": 0, "occlusion": 1},
-        "Study03_c": {"dominance": 0, "occlusion": 0},
+        "Study01_a": {"dominance": 1, "right_coronary_occlusion": 0},
+        "Study02_b": {"dominance": 0, "right_coronary_occlusion": 1},
+        "Study03_c": {"dominance": 0, "right_coronary_occlusion": 0},
     }
+    assert cases["Study02_b"]["view_targets"] == [
+        {"dominance": 0, "right_coronary": 0},
+        {"dominance": 0, "right_coronary_occlusion": 1, "right_coronary": 1},
+    ]
     assert [t["right_coronary"] for t in cases["Study01_a"]["view_targets"]] == [0, 1]
     assert {k: c.get("section") for k, c in cases.items()} == {
         "Study01_a": None,

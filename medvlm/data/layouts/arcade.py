@@ -7,8 +7,9 @@ ARCADE's categories is taken, whatever its folder is called; pictures are looked
 Checked against data: the COCO fields, the 26 categories and the pictures (12 frames of the stenosis part). Assumed from
 the record's description: the folders above; that a file whose only category in use is ``stenosis`` belongs to the
 stenosis task, so that its pictures say nothing of segments and the others nothing of stenoses; that the folder's
-``train``, ``val`` or ``test`` is the split. The data name no patients: each picture counts as one, and pictures of
-equal bytes are kept together.
+``train``, ``val`` or ``test`` is the split. What degree a marked stenosis has is not said, so that ``stenosis_marked``
+is another target than the ``stenosis`` (over 70%) of other data sets. The data name no patients: each picture counts as
+one, and pictures of equal bytes are kept together.
 
 Reference:
     Popov et al., Dataset for Automatic Region-based Coronary Artery Disease Diagnostics Using X-Ray Angiography
@@ -58,8 +59,8 @@ def scan(root: Path, options: ScanOptions) -> Scan:
         options: ``source`` names the data set.
 
     Returns:
-        One case a picture: ``targets`` hold ``stenosis`` and ``stenoses`` (stenosis task) or ``<segment>_visible`` and
-        ``right_coronary`` (syntax task); ``boxes`` the annotations.
+        One case a picture: ``targets`` hold ``stenosis_marked`` and ``stenoses_marked`` (stenosis task) or
+        ``<segment>_visible`` and ``right_coronary`` (syntax task); ``boxes`` the annotations.
 
     Raises:
         ValueError: there is no COCO file with ARCADE's categories.
@@ -136,7 +137,7 @@ def _targets(marks: list[dict], used: set[str], task: str) -> dict[str, int]:
     here = {mark["name"] for mark in marks}
     if task == STENOSIS:
         count = sum(mark["name"] == STENOSIS for mark in marks)
-        return {"stenosis": int(count > 0), "stenoses": count}
+        return {"stenosis_marked": int(count > 0), "stenoses_marked": count}
     targets = {f"{name}_visible": int(number in here) for number, name in SEGMENT_NAMES.items() if number in used}
     vessels = here - {STENOSIS}
     if vessels:

@@ -24,6 +24,7 @@ from pathlib import Path
 from medvlm.coronary import DOMINANCE
 from medvlm.data.layouts.cine_targets import whole_numbers
 from medvlm.data.layouts.scan import Scan, ScanOptions, folders_under, nothing_found, safe_name
+from medvlm.data.view_angles import angle_problem, is_angle
 
 _NUMBERS = ("syntax", "syntax_left", "syntax_right")
 _FOLD = re.compile(r"fold_?\d", re.IGNORECASE)
@@ -96,9 +97,7 @@ def _case_of(uid: str, study: dict, file: Path, root: Path, options: ScanOptions
             continue
         case["video"].append(str(path))
         case["view_targets"].append({"right_coronary": int(artery == "RCA")} if artery in ("LCA", "RCA") else {})
-        pair = [record.get("PositionerPrimaryAngle"), record.get("PositionerSecondaryAngle")]
-        known = all(isinstance(a, int | float) for a in pair)
-        case["view_angles"].append([float(a) for a in pair] if known else None)
+        case["view_angles"].append(_angles(record, path, case_id, result))
     if not case["video"]:
         if not any(True for _ in _records(study)):
             result.report("warning", file, case_id, "the study lists no video; it is left out", "nothing to do")
@@ -109,6 +108,19 @@ def _case_of(uid: str, study: dict, file: Path, root: Path, options: ScanOptions
     if targets:
         case["targets"] = targets
     return case | {"study_id": uid, "case_id": case_id, "patient_id": uid, "source": options.source}
+
+
+def _angles(record: dict, path: Path, case_id: str, result: Scan) -> list[float | None] | None:
+    """Primary and secondary angle, each ``None`` where it is unknown; ``None`` where both are."""
+    pair: list[float | None] = []
+    for name, key in (("primary", "PositionerPrimaryAngle"), ("secondary", "PositionerSecondaryAngle")):
+        value = float(record[key]) if is_angle(record.get(key)) else None
+        problem, _ = angle_problem(name, value) if value is not None else ("", "")
+        if problem:
+            result.report("warning", path, case_id, problem, "nothing to do: it counts as unknown")
+            value = None
+        pair.append(value)
+    return pair if any(value is not None for value in pair) else None
 
 
 def _records(study: dict) -> list[tuple[dict, str]]:

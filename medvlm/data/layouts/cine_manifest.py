@@ -14,6 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 from medvlm.data.layouts.cine_targets import (
+    BOUNDS,
+    MEANINGS,
     PERCENT,
     derive_targets,
     is_target_name,
@@ -23,6 +25,7 @@ from medvlm.data.layouts.cine_targets import (
 )
 from medvlm.data.layouts.scan import Scan, ScanOptions, nothing_found, safe_name
 from medvlm.data.layouts.tables import Table, plain, read_table
+from medvlm.data.view_angles import angle_problem
 from medvlm.spelling import did_you_mean
 
 _ALIASES = {
@@ -77,6 +80,7 @@ def scan(root: Path, options: ScanOptions) -> Scan:
     for name, rows in studies.items():
         result.cases.append(_case_of(name, rows, table, columns, options, result))
     _report_gaps(table, result)
+    _doubt_conventions(table, columns, result)
     return result
 
 
@@ -207,22 +211,22 @@ def _resolve(base: Path, file: str) -> Path:
     return path
 
 
-def _angles(table: Table, row: dict[str, str], line: int, wrong) -> list[float] | None:
-    pair = []
-    for name, limit in (("PositionerPrimaryAngle", 180), ("PositionerSecondaryAngle", 180)):
-        cell = table.cell(row, name)
+def _angles(table: Table, row: dict[str, str], line: int, wrong) -> list[float | None] | None:
+    """Primary and secondary angle, each ``None`` where its cell is empty; ``None`` where both are."""
+    pair: list[float | None] = []
+    for name, column in (("primary", "PositionerPrimaryAngle"), ("secondary", "PositionerSecondaryAngle")):
+        cell = table.cell(row, column)
         try:
             value = number(cell)
         except ValueError:
-            wrong(f"line {line}: {name} is {cell!r}, which is no number", "write degrees, or nothing")
-            return None
-        if value is None:
-            return None
-        if abs(value) > limit:
-            wrong(f"line {line}: {name} is {cell} degrees", f"write -{limit} to {limit}, or nothing")
-            return None
+            wrong(f"line {line}: {column} is {cell!r}, which is no number", "write degrees, or nothing")
+            value = None
+        problem, remedy = angle_problem(name, value) if value is not None else ("", "")
+        if problem:
+            wrong(f"line {line}: {problem} ({column})", remedy)
+            value = None
         pair.append(value)
-    return pair
+    return pair if any(value is not None for value in pair) else None
 
 
 def _one_value(rows: list[tuple[int, dict[str, str]]], table: Table, name: str, wrong) -> str:
@@ -254,6 +258,25 @@ def _targets(rows: list[tuple[int, dict[str, str]]], columns: list[str], wrong) 
                 what = f"line {line}: {column} is {row[column]}, but {targets[column]:g} in another row of the study"
                 wrong(what, "give a study one value")
     return targets
+
+
+def _doubt_conventions(table: Table, columns: list[str], result: Scan) -> None:
+    """A column that the table states itself may follow another convention than its name has here."""
+    for name, meaning in MEANINGS.items():
+        bound = BOUNDS.get(name)
+        known = [case for case in result.cases if {name, "max_stenosis"} <= case.get("targets", {}).keys()]
+        if name not in columns or bound is None or not known:
+            continue
+        apart = [c for c in known if bool(c["targets"][name]) != bound(c["targets"]["max_stenosis"])]
+        if apart:
+            first = apart[0]
+            what = (
+                f"{name} means {meaning}, and in {len(apart)} of {len(known)} studies whose largest stenosis is known "
+                f"the column says otherwise (study {first['study_id']}: {name} {first['targets'][name]}, largest "
+                f"{first['targets']['max_stenosis']:g}%)"
+            )
+            remedy = f"mend the cells, or give a column of another convention another name, such as {name}_own"
+            result.report("warning", table.path, "", what, remedy)
 
 
 def _report_gaps(table: Table, result: Scan) -> None:

@@ -11,6 +11,24 @@ PERCENT = "_stenosis"
 BINARY = ("_calcif_binary", "_cto", "_thrombus", "_occlusion", "_calcification")
 OBSTRUCTIVE_PERCENT = 50.0
 SEVERE_PERCENT = 70.0
+MEANINGS = {
+    "stenosis": "a stenosis over 70% in any segment",
+    "obstructive_stenosis": "a stenosis of 50% and more in any segment",
+    "max_stenosis": "the largest stenosis of all segments in percent of the diameter",
+    "occlusion": "a total occlusion (100%) in any segment",
+    "calcification": "a calcification in any segment",
+    "thrombus": "a thrombus in any segment",
+    "dominance": "0 right, 1 left, 2 codominant",
+    "right_coronary": "1 the right coronary artery is shown, 0 the left one",
+}
+"""What these targets mean in every layout; a data set that means something else has another name for it."""
+
+BOUNDS = {
+    "stenosis": lambda percent: percent > SEVERE_PERCENT,
+    "obstructive_stenosis": lambda percent: percent >= OBSTRUCTIVE_PERCENT,
+    "occlusion": lambda percent: percent == 100,
+}
+"""What the largest stenosis says of a target."""
 UNKNOWN = {"", "nan", "na", "n/a", "none", "null", "unknown", "?", "-"}
 _WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
 _DERIVED_BINARY = {"_calcif_binary": "calcification", "_cto": "occlusion", "_thrombus": "thrombus"}
@@ -72,7 +90,7 @@ def derive_targets(targets: Mapping[str, float], columns: Iterable[str]) -> dict
     """Add what follows from the segments, where the table does not say it itself.
 
     ``max_stenosis``; ``stenosis`` (over 70%, severe); ``obstructive_stenosis`` (50% and more); ``calcification``,
-    ``occlusion`` and ``thrombus`` (in any segment).
+    ``occlusion`` (100%, or a CTO flag) and ``thrombus`` (in any segment).
 
     A finding in one segment decides. Its absence is only claimed when every column of its kind is known: a segment
     that nobody looked at is not a healthy one.
@@ -92,15 +110,27 @@ def derive_targets(targets: Mapping[str, float], columns: Iterable[str]) -> dict
     if whole or 100.0 in known:
         result.setdefault("max_stenosis", max(known))
     worst = result.get("max_stenosis", max(known, default=0.0))
-    for name, found in (("stenosis", worst > SEVERE_PERCENT), ("obstructive_stenosis", worst >= OBSTRUCTIVE_PERCENT)):
+    for name in ("stenosis", "obstructive_stenosis"):
+        found = BOUNDS[name](worst)
         if found or "max_stenosis" in result:
             result.setdefault(name, float(found))
+    if BOUNDS["occlusion"](worst):
+        result.setdefault("occlusion", 1.0)
     for ending, name in _DERIVED_BINARY.items():
         flags = [c for c in columns if c.endswith(ending)]
         values = [targets[c] for c in flags if c in targets]
         if any(values) or (flags and len(values) == len(flags)):
             result.setdefault(name, float(any(values)))
     return result
+
+
+def meanings_of(cases: Iterable[Mapping]) -> dict[str, dict[str, str]]:
+    """What the targets of these cases mean, as a datalist records its conventions."""
+    cases = list(cases)
+    entries = [case.get("targets") or {} for case in cases]
+    entries += [targets for case in cases for targets in case.get("view_targets") or ()]
+    names = {name for targets in entries for name in targets}
+    return {name: {"meaning": meaning} for name, meaning in MEANINGS.items() if name in names}
 
 
 def segment_columns() -> list[str]:

@@ -7,9 +7,10 @@ shift). Each NPZ holds ``pixel_array`` ``(frames, 512, 512)`` and, as the paper 
 
 None of this could be checked against the data itself: it is the data set's description and paper. Assumed: folder
 names may be written with a space or an underscore; the part is recognised by ``real`` or ``shift`` in a folder's name;
-the tags of a study hold when one of its right coronary videos has them; one study is one patient. Studies of ``real``
-and ``shift`` are the authors' tests and go to ``test``, the others are split. The real-distribution studies also stand
-in CardioSYNTAX: do not use one as an external test of the other.
+the tags of a study hold when one of its right coronary videos has them (``is_occlusion``: of the right coronary, so
+that it is another target than the ``occlusion`` of any segment of other data sets); one study is one patient. Studies
+of ``real`` and ``shift`` are the authors' tests and go to ``test``, the others are split. The real-distribution studies
+also stand in CardioSYNTAX: do not use one as an external test of the other.
 
 Reference:
     Kruzhilov et al., CoronaryDominance: Angiogram dataset for coronary dominance classification, Scientific Data 12,
@@ -29,7 +30,7 @@ from medvlm.data.layouts.scan import Scan, ScanOptions, folders_under, nothing_f
 _FOLDER = re.compile(r"(left|right)[ _-]?dominan", re.IGNORECASE)
 _ARTERIES = ("LCA", "RCA")
 _TESTS = ("real", "shift")
-_TAGS = {"is_occlusion": "occlusion", "is_undefined_type": "undefined_type", "is_artifact": "artifact"}
+_TAGS = {"is_occlusion": "right_coronary_occlusion", "is_undefined_type": "undefined_type", "is_artifact": "artifact"}
 
 
 def scan(root: Path, options: ScanOptions) -> Scan:
@@ -40,7 +41,8 @@ def scan(root: Path, options: ScanOptions) -> Scan:
         options: ``source`` names the data set.
 
     Returns:
-        One case a study: ``targets`` hold ``dominance`` (0 right, 1 left) and the tags, ``view_targets`` the artery.
+        One case a study: ``targets`` hold ``dominance`` (0 right, 1 left) and the tags; ``view_targets`` also the
+        artery.
 
     Raises:
         ValueError: no study is found.
@@ -74,17 +76,19 @@ def _dominance_of(study: Path, root: Path) -> str | None:
 
 def _case_of(study: Path, files: list, side: str, root: Path, options: ScanOptions, result: Scan) -> dict:
     case_id = safe_name(f"{options.source}_{'_'.join(study.relative_to(root).parts)}")
-    targets: dict[str, int] = {"dominance": DOMINANCE.index(side)}
-    tags: dict[str, list[int]] = defaultdict(list)
+    dominance = {"dominance": DOMINANCE.index(side)}
+    views, tags = [], defaultdict(list)
     for file, artery in files:
-        for key, value in _tags_of(file, case_id, result).items():
-            if artery != "LCA":
-                tags[key].append(value)
-    targets |= {name: max(values) for name, values in tags.items()}
+        own = _tags_of(file, case_id, result)
+        own = {} if artery == "LCA" else own  # they are about the right coronary
+        for key, value in own.items():
+            tags[key].append(value)
+        views.append(dominance | own | ({"right_coronary": int(artery == "RCA")} if artery else {}))
+    targets = dominance | {name: max(values) for name, values in tags.items()}
     case = {
         "video": [str(file) for file, _ in files],
         "targets": targets,
-        "view_targets": [targets | ({"right_coronary": int(artery == "RCA")} if artery else {}) for _, artery in files],
+        "view_targets": views,
         "study_id": study.name,
         "case_id": case_id,
         "patient_id": study.name,
