@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transforms.augment import ForegroundOnly, ForegroundOnlyd
+from transforms.boxes import Boxesd
 from transforms.channels import RandChanneld, RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
 from transforms.cine import Cine, CineInfo
 from transforms.cine_augment import RandCineAffined, RandCineIntensityd, RandDropViewd
@@ -22,6 +23,7 @@ from transforms.targets import TargetsToTensord
 from transforms.text import Tokenised, clean_report, normalise_text, report_sections
 
 __all__ = [
+    "Boxesd",
     "BrainZScore",
     "BrainZScored",
     "Cine",

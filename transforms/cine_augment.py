@@ -14,6 +14,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch.nn import functional
 
+from transforms.boxes import move_boxes
+
 
 class _PerView(Randomizable, MapTransform):
     """Change each readable view of ``(N, C, T, H, W)`` with a probability; absent views stay 0."""
@@ -30,7 +32,7 @@ class _PerView(Randomizable, MapTransform):
         for key in self.key_iterator(d):
             video = d[key].clone()
             for index in self._chosen(d, len(video)):
-                video[index] = self._change(video[index])
+                video[index] = self._change(video[index], d, index)
             d[key] = video
         return d
 
@@ -41,12 +43,15 @@ class _PerView(Randomizable, MapTransform):
                 yield index
 
     @abstractmethod
-    def _change(self, view: torch.Tensor) -> torch.Tensor:
-        """Change one view ``(C, T, H, W)``."""
+    def _change(self, view: torch.Tensor, case: dict, index: int) -> torch.Tensor:
+        """Change one view ``(C, T, H, W)``, the one of number ``index`` of the case."""
 
 
 class RandCineAffined(_PerView):
-    """Rotate, scale and shift each view a little.
+    """Rotate, scale and shift each view a little, and the boxes in it (``Boxesd``) with it.
+
+    A box becomes the upright box around its turned corners; one that leaves the picture by half is no longer known.
+    Where boxes have not been made yet they can no longer be: ``view_places`` is taken away.
 
     Args:
         keys: videos ``(N, C, T, H, W)``, float.
@@ -72,7 +77,15 @@ class RandCineAffined(_PerView):
             )
         self.degrees, self.scale, self.shift = degrees, scale, shift
 
-    def _change(self, view: torch.Tensor) -> torch.Tensor:
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Change the videos of one study."""
+        d = dict(data)
+        d.pop("view_places", None)
+        if "box_values" in d:
+            d |= {name: d[name].clone() for name in ("box_values", "box_known")}
+        return super().__call__(d)
+
+    def _change(self, view: torch.Tensor, case: dict, index: int) -> torch.Tensor:
         angle = math.radians(self.R.uniform(-self.degrees, self.degrees))
         factor = 1.0 + self.R.uniform(-self.scale, self.scale)
         right, down = self.R.uniform(-2 * self.shift, 2 * self.shift, 2)  # the grid is 2 wide
@@ -80,6 +93,8 @@ class RandCineAffined(_PerView):
         cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
         matrix = view.new_tensor([[cos, sin * rows / columns, right], [-sin * columns / rows, cos, down]])
         frames = view.reshape(1, -1, rows, columns)  # 1 C*T H W
+        if "box_values" in case:
+            move_boxes(case["box_values"], case["box_known"], case["box_views"] == index, matrix.double())
         grid = functional.affine_grid(matrix[None], list(frames.shape), align_corners=False)
         return functional.grid_sample(frames, grid, padding_mode="border", align_corners=False).reshape(view.shape)
 
@@ -113,7 +128,7 @@ class RandCineIntensityd(_PerView):
             raise ValueError(f"brightness and noise must not be negative, got {brightness} and {noise}.")
         self.contrast, self.brightness, self.gamma, self.noise = contrast, brightness, gamma, noise
 
-    def _change(self, view: torch.Tensor) -> torch.Tensor:
+    def _change(self, view: torch.Tensor, case: dict, index: int) -> torch.Tensor:
         exponent = 1.0 + self.R.uniform(-self.gamma, self.gamma)
         low, high = view.min(), view.max()
         view = (view - low) / (high - low).clamp_min(1e-6)

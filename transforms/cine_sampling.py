@@ -12,6 +12,10 @@ from monai.transforms import MapTransform, Randomizable
 
 from transforms.cine import check_short, window_ticks
 
+SAID_OF_VIEWS = {  # what LoadCined says of each view, as a JSON list; and what it says of an absent one
+    "view_files": "", "view_problems": "", "view_notes": "", "view_ticks": [], "view_places": [], "view_numbers": -1,
+}  # fmt: skip
+
 
 def spread(count: int, slots: int) -> list[int]:
     """Order ``0..count-1`` so that the first ``slots`` lie at even distances, and the others follow."""
@@ -50,22 +54,27 @@ class SampleFramesd(Randomizable, MapTransform):
         """Sample one study.
 
         Returns:
-            The case with ``video`` ``(N, C, T, H, W)`` float32 in 0..255, zeros where ``view_mask`` is False.
+            The case with ``video`` ``(N, C, T, H, W)`` float32 in 0..255, zeros where ``view_mask`` is False; what is
+            said of the views (``view_ticks`` and so on) is that of these views and frames.
         """
         d = dict(data)
         for key in self.key_iterator(d):
             clips = list(d[key])
             slots = int(d.get("view_slots", len(clips)))
-            d[key] = torch.stack([self._sample(clip, d) for clip in clips]).float()  # N C T H W
+            chosen = [self._frames_of(clip.shape[1], d) for clip in clips]
+            d[key] = torch.stack([_cut(clip, frames, self.frames) for clip, frames in zip(clips, chosen, strict=True)])
+            if "view_ticks" in d:
+                ticks = zip(json.loads(d["view_ticks"]), chosen, strict=True)
+                d["view_ticks"] = json.dumps([[row[frame] for frame in frames] for row, frames in ticks])
             if len(clips) != slots:
                 self._pick_views(d, key, slots)
         d.pop("view_slots", None)
         return d
 
-    def _sample(self, clip: torch.Tensor, case: Mapping) -> torch.Tensor:
-        ticks = clip.shape[1]
+    def _frames_of(self, ticks: int, case: Mapping) -> list[int]:
+        """Which of a clip's ticks are seen: T of them, none of a view that is absent."""
         if ticks == 0:
-            return clip.new_zeros(clip.shape[0], self.frames, *clip.shape[2:])
+            return []
         cached = float(case.get("clock_fps") or 0.0)
         step = 1.0
         if self.fps is not None:
@@ -78,8 +87,7 @@ class SampleFramesd(Randomizable, MapTransform):
             start = int(self.R.randint(max(coarse - self.frames, 0) + 1 if coarse >= self.frames else coarse))
             phase = float(self.R.uniform(0.0, step)) if step > 1.0 else 0.0
         chosen = window_ticks(coarse, self.frames, self.short, start)
-        frames = np.minimum((chosen * step + phase + 1e-6).astype(int), ticks - 1)
-        return clip[:, torch.from_numpy(frames)]
+        return np.minimum((chosen * step + phase + 1e-6).astype(int), ticks - 1).tolist()
 
     def _pick_views(self, d: dict, key: Hashable, slots: int) -> None:
         """Keep ``slots`` views, or fill up with absent ones."""
@@ -93,9 +101,17 @@ class SampleFramesd(Randomizable, MapTransform):
         for name in (key, "view_mask", "angles"):
             kept = d[name][order]
             d[name] = torch.cat([kept, kept.new_zeros(missing, *kept.shape[1:])]) if missing else kept
-        for name in ("view_files", "view_problems", "view_notes"):
-            texts = json.loads(d[name])
-            d[name] = json.dumps([texts[i] for i in order] + [""] * missing)
+        for name, nothing in SAID_OF_VIEWS.items():
+            if name in d:
+                said = json.loads(d[name])
+                d[name] = json.dumps([said[i] for i in order] + [nothing] * missing)
+
+
+def _cut(clip: torch.Tensor, frames: list[int], count: int) -> torch.Tensor:
+    """The chosen frames ``(C, T, H, W)`` float32 of a clip ``(C, T_i, H, W)``; zeros where there are none."""
+    if not frames:
+        return torch.zeros(clip.shape[0], count, *clip.shape[2:])
+    return clip[:, frames].float()
 
 
 class NormaliseCined(MapTransform):

@@ -12,6 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from transforms.boxes import BOX_KEYS
 from transforms.cine import Cine, angle_features, check_short, check_truncated, frame_grid, inner_box, window_ticks
 from transforms.cine_reading import open_cine, reason_of, views_of
 from transforms.cine_sampling import spread
@@ -98,8 +99,9 @@ class LoadCined(MapTransform):
             ``view_files``, ``view_problems`` and ``view_notes``, JSON lists of N strings; ``view_ticks``, a JSON list
             of N lists of the frames that were read, each with its number and its time in milliseconds;
             ``view_places``, a JSON list of N lists: rows and columns of a frame in the file, and where it lies in the
-            pictures: top, bottom, left, right (empty for what was not read); ``view_skipped``, a JSON dictionary of
-            the cines that are not among the N, and why; and ``view_slots`` and ``clock_fps`` for ``SampleFramesd``.
+            pictures: top, bottom, left, right (empty for what was not read); ``view_numbers``, a JSON list of N: which
+            of the study's cines it is, from 0 (-1: none); ``view_skipped``, a JSON dictionary of the cines that are not
+            among the N, and why; and ``view_slots`` and ``clock_fps`` for ``SampleFramesd``.
 
         Raises:
             ImportError: where a codec has no decoder, which is no fault of the study.
@@ -124,8 +126,9 @@ class LoadCined(MapTransform):
         words = {name: [""] * slots for name in ("view_files", "view_problems", "view_notes")}
         ticks: list[list[tuple[int, float]]] = [[] for _ in range(slots)]
         places: list[list[int]] = [[] for _ in range(slots)]
-        for slot in range(slots):
-            index = shown[slot] if slot < len(shown) else None
+        numbers = [*shown, *[-1] * (slots - len(shown))]
+        for slot, number in enumerate(numbers):
+            index = None if number < 0 else number
             if index is not None:
                 words["view_files"][slot] = paths[index]
                 words["view_problems"][slot] = problems.get(index, "")
@@ -146,7 +149,7 @@ class LoadCined(MapTransform):
         d[self.keys[0]] = torch.stack(video) if self.frames else video
         d["view_mask"], d["angles"] = mask, angles
         d |= {name: json.dumps(texts) for name, texts in words.items()}
-        d |= {"view_ticks": json.dumps(ticks), "view_places": json.dumps(places)}
+        d |= {"view_ticks": json.dumps(ticks), "view_places": json.dumps(places), "view_numbers": json.dumps(numbers)}
         d["view_skipped"] = json.dumps(skipped)
         d["view_slots"] = self.max_views
         d["clock_fps"] = float(self.fps or 0.0)
@@ -200,6 +203,7 @@ class PickCined(MapTransform):
         keys: keys that each case must have.
         optional: keys that are kept where a case has them; every case of a batch must then have them.
         texts: keys of strings; an absent one becomes ``""``.
+        side: names of further inputs (``SideInputsd``), kept with what is known of them.
     """
 
     def __init__(
@@ -213,6 +217,7 @@ class PickCined(MapTransform):
             "study_key",
             "targets",
             "targets_known",
+            *BOX_KEYS,
         ),
         texts: Sequence[str] = (
             "case_id",
@@ -225,8 +230,9 @@ class PickCined(MapTransform):
             "view_notes",
             "view_skipped",
         ),
+        side: Sequence[str] = (),
     ) -> None:
-        super().__init__(keys)
+        super().__init__((*keys, *(key for name in side for key in (name, f"{name}_known"))))
         self.optional, self.texts = tuple(optional), tuple(texts)
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:

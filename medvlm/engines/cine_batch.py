@@ -11,11 +11,13 @@ from torch import Tensor
 VIEW_KEYS = ("video", "view_mask", "angles")
 TEXT_KEYS = ("input_ids", "attention_mask", "report_known", "report_key", "study_key")
 TARGET_KEYS = ("targets", "targets_known")
-OBJECTIVES = ("contrastive", "captioning", "masked_video", "distillation")
+BOX_KEYS = ("box_values", "box_known", "box_views", "phrase_ids", "phrase_mask")
+OBJECTIVES = ("contrastive", "captioning", "boxes", "masked_video", "distillation")
 TYPES = {
     "video": torch.float32, "view_mask": torch.bool, "angles": torch.float32, "input_ids": torch.long,
     "attention_mask": torch.long, "report_known": torch.float32, "report_key": torch.long, "study_key": torch.long,
     "targets": torch.float32, "targets_known": torch.float32, "teacher": torch.float32,
+    "box_known": torch.bool, "box_views": torch.long, "phrase_ids": torch.long, "phrase_mask": torch.long,
 }  # fmt: skip
 
 
@@ -51,7 +53,8 @@ class PrepareCineBatch:
             raise ValueError(f"masks belong to the objective 'masked_video', got objectives={tuple(objectives)}.")
         self.objectives, self.targets, self.masks = tuple(objectives), targets, masks
         self.text = bool({"contrastive", "captioning"} & set(objectives))
-        self.keys = VIEW_KEYS + TEXT_KEYS * self.text + TARGET_KEYS * targets
+        self.boxes = "boxes" in objectives
+        self.keys = VIEW_KEYS + TEXT_KEYS * self.text + BOX_KEYS * self.boxes + TARGET_KEYS * targets
         self.side = tuple(side)
 
     def __call__(
@@ -65,8 +68,9 @@ class PrepareCineBatch:
 
         Args:
             batchdata: ``video`` (B, N, C, T, H, W), ``view_mask`` (B, N), ``angles`` (B, N, 6); with text ``input_ids``
-                and ``attention_mask`` (B, L), ``report_known``, ``report_key``, ``study_key`` (B,); for probes
-                ``targets`` and ``targets_known`` (B, K); optionally ``teacher`` (B, D), features of a given teacher.
+                and ``attention_mask`` (B, L), ``report_known``, ``report_key``, ``study_key`` (B,); with the
+                objective ``boxes`` what ``Boxesd`` gives, (B, M, ...); for probes ``targets`` and ``targets_known``
+                (B, K); optionally ``teacher`` (B, D), features of a given teacher.
             device: where the tensors go.
             non_blocking: as in ``torch.Tensor.to``.
             kwargs: further arguments of ``torch.Tensor.to``, as MONAI's ``to_kwargs`` gives them.
@@ -82,7 +86,8 @@ class PrepareCineBatch:
         if missing:
             raise KeyError(
                 f"a batch of studies needs {[*self.keys, *self.side]}, lacks {missing}; LoadCined gives the views, "
-                "Tokenised the text, TargetsToTensord the targets, and PickCined must keep them."
+                "Tokenised the text, Boxesd the boxes (captioning_boxes.json), TargetsToTensord the targets, "
+                "SideInputsd further inputs, and PickCined must keep them."
             )
 
         def move(key: str) -> Tensor:
@@ -100,6 +105,8 @@ class PrepareCineBatch:
         if self.side:
             inputs["side"] = {key: move(key) for key in self.side}
             inputs["side_known"] = {key: move(f"{key}_known") for key in self.side if f"{key}_known" in batchdata}
+        if self.boxes:
+            inputs["boxes"] = {key: batch.pop(key) for key in BOX_KEYS}
         if self.masks is not None:
             inputs["masked_tokens"] = self.masks(video, view_mask)
         return video, {"study_valid": view_mask.any(dim=1), **batch}, (), inputs

@@ -1,4 +1,4 @@
-"""Alignment, captioning, masked video modelling and distillation as one scalar."""
+"""Alignment, captioning, box tasks, masked video modelling and distillation as one scalar."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from medvlm.spelling import did_you_mean
 HEADS = {  # term: what the network gives for it; the first stands for the term
     "contrastive": ("video_embedding", "text_embedding"),
     "captioning": ("caption_logits",),
+    "boxes": ("box_logits", "box_ids", "box_target_mask"),
     "masked_video": ("mvm_pred", "mvm_target"),
     "distillation": ("distilled", "teacher"),
 }
@@ -30,7 +31,8 @@ class CineTextLoss(nn.Module):
     """Weighted sum of what a video-text network learns from.
 
     Each term is a mean over what is known, in all processes: ``contrastive`` over the studies with a known report and a
-    readable view, ``captioning`` over the tokens of such reports, ``masked_video`` over the masked patches,
+    readable view, ``captioning`` over the tokens of such reports, ``boxes`` over the tokens that the box tasks are to
+    predict (coordinates of known phrases, phrases of known boxes), ``masked_video`` over the masked patches,
     ``distillation`` over the studies with a readable view. A study that is left out has no part in the loss nor in its
     count. A term whose output the network does not give contributes 0, and so does one that nothing in the batch knows,
     then with a gradient of 0.
@@ -41,7 +43,7 @@ class CineTextLoss(nn.Module):
         kind: ``"sigmoid"`` or ``"softmax"``, of the contrastive loss.
         chunk: side of the block of pairs that the contrastive loss holds in memory.
         same_study: pairs of two samples of one study (``study_key``) are positive too; those of one text always are.
-        label_smoothing: of the captions.
+        label_smoothing: of the captions and of the box tasks.
         masked_kind: distance of masked patches, see ``MaskedVideoLoss``.
         distillation_kind: distance to the teacher, see ``FeatureDistillationLoss``.
         weighting: ``"fixed"``, ``"kendall"`` (uncertainty), ``"gradnorm"``, or a module as in
@@ -107,8 +109,10 @@ class CineTextLoss(nn.Module):
         Args:
             pred: of the network, what it has of: ``video_embedding`` and ``text_embedding`` ``(B, D)`` unit rows with
                 ``log_scale`` and ``bias`` scalars; ``caption_logits`` ``(B, L - 1, V)``, which predict tokens 1 to
-                L - 1; ``mvm_pred`` and ``mvm_target`` ``(M, P)``, masked patches alone; ``distilled`` and ``teacher``
-                ``(B, D)``, features of the student and of its teacher (which may stand in ``target`` instead).
+                L - 1; ``box_logits`` ``(R, S - 1, V)``, ``box_ids`` and ``box_target_mask`` ``(R, S)``, see
+                ``box_tasks``; ``mvm_pred`` and ``mvm_target`` ``(M, P)``, masked patches alone; ``distilled`` and
+                ``teacher`` ``(B, D)``, features of the student and of its teacher (which may stand in ``target``
+                instead).
             target: ``study_valid`` ``(B,)``, ``report_known`` ``(B,)``; ``report_key`` and ``study_key`` ``(B,)`` for
                 the contrastive term; ``input_ids`` and ``attention_mask`` ``(B, L)`` for captioning.
 
@@ -161,6 +165,11 @@ class CineTextLoss(nn.Module):
         both = (known.reshape(-1) > 0) & (valid.reshape(-1) > 0)
         logits = pred["caption_logits"]
         return self.captioning.per_token(logits, next_tokens(ids, mask, both).to(logits.device))
+
+    def boxes_losses(self, pred: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
+        """Losses of the tokens that the box tasks are to predict, ``(n,)``; not of those that are given."""
+        logits, ids, mask = _needed("boxes", pred, *HEADS["boxes"])
+        return self.captioning.per_token(logits, next_tokens(ids, mask))
 
     def masked_video_losses(self, pred: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
         """Losses of the masked patches, ``(M,)``."""

@@ -141,3 +141,15 @@ def test_a_missing_key_is_an_error_that_names_it():
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         PrepareCineBatch(**options)
+
+
+def test_boxes_go_to_the_network_and_their_absence_is_an_error():
+    with pytest.raises(KeyError, match="Boxesd the boxes"):
+        PrepareCineBatch(["boxes"])(batch())
+    given = {
+        "box_values": torch.rand(B, 2, 5), "box_known": torch.ones(B, 2), "box_views": torch.zeros(B, 2),
+        "phrase_ids": torch.ones(B, 2, 4), "phrase_mask": torch.ones(B, 2, 4),
+    }  # fmt: skip
+    _, targets, _, inputs = PrepareCineBatch(["boxes"])(batch() | given)
+    assert set(inputs["boxes"]) == set(given) and inputs["objectives"] == ("boxes",)
+    assert inputs["boxes"]["box_views"].dtype == torch.long and set(targets) == {"study_valid"}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medvlm.networks.blocks.pooling import masked_mean
 from medvlm.networks.blocks.view_set import complete_views, encode_views, gather_views, scatter_views
+from medvlm.networks.decoders.box_tasks import box_tasks
 from medvlm.networks.decoders.captioner import Generated
 from medvlm.networks.freezing import Freezable
 from medvlm.networks.heads.projection import LossParameters, ProjectionHead
@@ -19,6 +20,7 @@ from medvlm.spelling import did_you_mean
 PARTS = {  # objective: the components that it alone uses; the first says whether it can be computed
     "contrastive": ("text_encoder", "text_projection", "video_projection", "loss_parameters"),
     "captioning": ("captioner",),
+    "boxes": ("captioner",),
     "masked_video": ("masked_video",),
     "distillation": ("distillation",),
 }
@@ -49,8 +51,8 @@ class CineTextNet(Freezable):
         init_bias: -10 by default, which fits batches of thousands; ``balanced_bias`` gives one for a small batch.
         side_inputs: ``SideInputs`` of the aggregator's width, joined to the study and to the captioner's context.
         distillation: ``FeatureDistillation`` of the aggregator's width; none: no distillation.
-        objectives: those that are on, of ``"contrastive"``, ``"captioning"``, ``"masked_video"`` and
-            ``"distillation"``; by default all that have a component.
+        objectives: those that are on, of ``"contrastive"``, ``"captioning"``, ``"boxes"`` (of a captioner with
+            ``box_bins``), ``"masked_video"`` and ``"distillation"``; by default all that have a component.
         masked_views: on how many views of a study patches are hidden; drawn in training, the first ones otherwise;
             all by default.
 
@@ -88,25 +90,36 @@ class CineTextNet(Freezable):
         self.text_projection = ProjectionHead(text_encoder.embed_dim, embed_dim) if text_encoder else None
         self.side_inputs, self.distillation = side_inputs, distillation
         self.loss_parameters = LossParameters(init_temperature, -10.0 if init_bias is None else init_bias)
-        built = [name for name, parts in PARTS.items() if getattr(self, parts[0]) is not None]
-        self.objectives = tuple(built if objectives is None else self.known(objectives))
+        self.objectives = tuple(filter(self.has, PARTS) if objectives is None else self.known(objectives))
+        if self.has("boxes") and "captioning" in self.objectives and "boxes" not in self.objectives:
+            raise ValueError(
+                f"the captioner has box_bins={captioner.boxes.bins}, but no box would reach the loss: the objectives "
+                f"are {list(self.objectives)}. Add 'boxes' to them (captioning_boxes.json), or set box_bins to 0."
+            )
         self.switch_off()
+
+    def has(self, objective: str) -> bool:
+        """Whether the network has what an objective needs."""
+        first = getattr(self, PARTS[objective][0])
+        return first is not None and (objective != "boxes" or getattr(first, "boxes", None) is not None)
 
     def known(self, objectives: Sequence[str]) -> Sequence[str]:
         """Refuse objectives that do not exist, or that this network has no component for."""
         for name in [objectives] if isinstance(objectives, str) else objectives:
             if name not in PARTS:
                 raise ValueError(f"there is no objective {name!r}; it is of {tuple(PARTS)}{did_you_mean(name, PARTS)}")
-            if getattr(self, PARTS[name][0]) is None:
+            if not self.has(name):
+                with_boxes = " with box tokens (box_bins, e.g. 50)" * (name == "boxes")
                 raise ValueError(
-                    f"the objective {name!r} needs a {PARTS[name][0]}, and the network was built without; give it "
-                    "one, or leave the objective out."
+                    f"the objective {name!r} needs a {PARTS[name][0]}{with_boxes}, and the network was built without; "
+                    "give it one, or leave the objective out."
                 )
         return objectives
 
     def switch_off(self) -> None:
         """Let what no objective uses not learn."""
-        off = [part for name, parts in PARTS.items() if name not in self.objectives for part in parts]
+        on = {part for name in self.objectives for part in PARTS[name]}
+        off = [part for parts in PARTS.values() for part in parts if part not in on]
         if not set(self.objectives) - {"masked_video"}:
             off += ["aggregator", "side_inputs"]
         for name in off:
@@ -184,6 +197,7 @@ class CineTextNet(Freezable):
         objectives: Sequence[str] | None = None,
         side: dict[str, Tensor] | None = None,
         side_known: dict[str, Tensor] | None = None,
+        boxes: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Compute what the objectives compare.
 
@@ -197,11 +211,13 @@ class CineTextNet(Freezable):
             objectives: those to compute; none = those that are on.
             side: further inputs by name, see ``SideInputs``.
             side_known: what of them is known.
+            boxes: boxes and their phrases, see ``box_tasks``; without them nothing of the boxes is computed.
 
         Returns:
             Only what was asked for. ``contrastive``: ``video_embedding`` and ``text_embedding`` ``(B, E)`` of length 1,
             ``log_scale``, ``bias``; ``captioning``: ``caption_logits`` ``(B, L - 1, V)``, which predict tokens 1 to
-            L - 1; ``distillation``: ``distilled`` and, of an EMA teacher, ``teacher`` ``(B, D_teacher)``;
+            L - 1; ``boxes``: ``box_logits``, ``box_ids`` and ``box_target_mask``, see ``box_tasks``;
+            ``distillation``: ``distilled`` and, of an EMA teacher, ``teacher`` ``(B, D_teacher)``;
             ``masked_video``: ``mvm_pred`` and ``mvm_target`` ``(M, P)`` of the hidden patches, ``mvm_mask``
             ``(B, N, t * h * w)`` bool, which patches these are, in their order.
 
@@ -212,8 +228,9 @@ class CineTextNet(Freezable):
         view_mask, angles = complete_views(video, view_mask, angles)
         result: dict[str, Tensor] = {}
         captioning = "captioning" in objectives and input_ids is not None
+        locating = "boxes" in objectives and boxes is not None
         studying = {"contrastive", "distillation"} & set(objectives)
-        if studying or captioning:
+        if studying or captioning or locating:
             features = self.encode(video, view_mask, angles)
         if studying:
             study = self.study(features, side, side_known)  # (B, D)
@@ -223,8 +240,11 @@ class CineTextNet(Freezable):
                 result["text_embedding"] = self.embed_text(input_ids, attention_mask)
             # Copies: DistributedDataParallel takes a bare parameter among the outputs for an unused one, and fails.
             result |= {"log_scale": self.loss_parameters.log_scale.clone(), "bias": self.loss_parameters.bias.clone()}
-        if captioning:
+        if captioning or locating:
             context, real = self.context(features, side, side_known)
+        if locating:
+            result |= box_tasks(self.captioner, context, real, view_mask, boxes)
+        if captioning:
             shown = None if attention_mask is None else attention_mask[:, :-1]
             result["caption_logits"] = self.captioner(input_ids[:, :-1], shown, context, real)
         if "distillation" in objectives:
