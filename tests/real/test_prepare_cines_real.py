@@ -49,7 +49,7 @@ def test_real_arcade_frames_have_their_stenoses(tmp_path):
     prepare("arcade", str(REAL / "xa" / "arcade_val"), str(tmp_path / "d.json"))
     cases = read_datalist(tmp_path / "d.json")["validation"]
     assert len(cases) == 12 and sum(len(c["boxes"]) for c in cases) == 22
-    assert all(c["targets"]["stenosis_marked"] == 1 and c["targets"]["stenoses_marked"] == len(c["boxes"]) for c in cases)
+    assert all(c["targets"] == {"stenosis_marked": 1, "stenoses_marked": len(c["boxes"])} for c in cases)
     assert all(0 <= v <= 512 for c in cases for b in c["boxes"] for v in b["box"])
     assert doctor(str(tmp_path / "d.json")) == 0
 
