@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from medvlm.networks.blocks.pooling import masked_max, masked_mean
 from medvlm.networks.blocks.transformer_block import TransformerBlock
 
 MODES = ("study", "views", "tokens")
+POOLINGS = ("mean", "max")
 ANGLES = 6  # sine, cosine and known, of the primary and of the secondary angle
 
 
@@ -21,17 +23,19 @@ class StudyAggregator(nn.Module):
     Args:
         dim: width D that comes out.
         heads: attention heads.
-        depth: layers; 0 leaves the views alone and averages them for the study.
+        depth: layers; 0 leaves the views alone and pools them for the study.
         mode: ``"study"``, ``"views"`` or ``"tokens"``.
         in_dim: width of the encoder's features; ``dim`` where absent.
         dropout: probability in the layers.
+        pooling: of the views where ``depth`` is 0: ``"mean"``, or ``"max"``, the strongest answer of any view, since
+            most lesions show in some of the views only.
 
     Attributes:
         embed_dim: width of the output.
         mode: which output ``forward`` gives.
 
     Raises:
-        ValueError: if the mode is not known.
+        ValueError: if the mode or the pooling is not known, or a pooling is chosen that has no effect.
     """
 
     def __init__(
@@ -42,10 +46,16 @@ class StudyAggregator(nn.Module):
         mode: str = "study",
         in_dim: int | None = None,
         dropout: float = 0.0,
+        pooling: str = "mean",
     ) -> None:
         super().__init__()
         if mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, got {mode!r}.")
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}.")
+        if depth and pooling != "mean":
+            raise ValueError(f"pooling {pooling!r} needs depth 0, got {depth}; with layers the study's token pools.")
+        self.pooling = pooling
         self.embed_dim = dim
         self.mode = mode
         self.project = nn.Linear(in_dim, dim) if in_dim not in (None, dim) else nn.Identity()
@@ -97,9 +107,8 @@ class StudyAggregator(nn.Module):
     def mix(self, views: Tensor, view_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Let the study's token and the views ``(B, N, D)`` attend: ``(B, D)``, normalised, and ``(B, N, D)``."""
         if not len(self.layers):
-            weights = view_mask.to(views.dtype)[..., None]
-            mean = (views * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-            return self.norm(mean + self.study_token), views
+            pool = masked_max if self.pooling == "max" else masked_mean
+            return self.norm(pool(views, view_mask)[0] + self.study_token), views
         token = self.study_token.to(views.dtype).expand(views.shape[0], 1, -1)
         present = torch.cat((torch.ones_like(view_mask[:, :1]), view_mask), dim=1)
         sequence = torch.cat((token, views), dim=1)  # (B, 1 + N, D)

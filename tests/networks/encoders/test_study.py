@@ -140,3 +140,18 @@ def test_wrong_settings_and_inputs_are_refused():
         aggregator(mode="tokens")(**{**inputs, "tokens": None})
     with pytest.raises(ValueError, match=r"angles \(B, N, 6\); got .*\(2, 4, 2\)"):
         aggregator()(**{**inputs, "angles": torch.zeros(2, 4, 2)})
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("mean", torch.mean), ("max", torch.amax)])
+def test_views_without_layers_are_pooled_as_asked(pooling, expected):
+    network, inputs = aggregator(depth=0, pooling=pooling), study()
+    angle = network.angle_embedding(inputs["angles"])
+    seen = (inputs["pooled"] + angle)[1]  # all views of the second study exist
+    wanted = network.norm(expected(seen, dim=0) + network.study_token)
+    torch.testing.assert_close(network(**inputs)[0][1], wanted)
+
+
+@pytest.mark.parametrize("settings", [{"depth": 0, "pooling": "median"}, {"depth": 2, "pooling": "max"}])
+def test_a_pooling_that_does_not_exist_or_has_no_effect_is_refused(settings):
+    with pytest.raises(ValueError, match="pooling"):
+        aggregator(**settings)
