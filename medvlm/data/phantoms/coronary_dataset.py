@@ -77,6 +77,7 @@ def write_coronary_phantoms(
     extra_lesions: float | None = None,
     moderate_fraction: float | None = None,
     calcification: float | None = None,
+    lesion_length: float | None = None,
     calibre: float | None = None,
     contrast: float | None = None,
     noise: float | None = None,
@@ -105,7 +106,7 @@ def write_coronary_phantoms(
         frames: of a run: a number, or least and most.
         fps: frames a second: a number, or several to choose from; contrast fills and washes out within a run.
         views: runs of a study: a number, or least and most, 1 to 6.
-        difficulty: ``easy``, ``typical`` or ``hard``; the twelve arguments from variation to noise change parts of it.
+        difficulty: ``easy``, ``typical`` or ``hard``; the thirteen arguments from variation to noise change parts of it.
         stenosis_fraction: share of patients with a stenosis over 70%.
         variation: factor on how much persons, angles and framing differ.
         projections: how many of the usual angles of each artery are in use.
@@ -116,6 +117,7 @@ def write_coronary_phantoms(
         extra_lesions: mean number of mild and moderate lesions, the same in both classes.
         moderate_fraction: share of these that are of 50 to 70% and look much like 75%.
         calcification: mean number of calcified segments, the same in both classes.
+        lesion_length: factor on the length of narrowings, 8 to 16 mm, the same in both classes.
         calibre: factor on the diameter of the arteries; 1 is life size, more is easier at few pixels.
         contrast: factor on what the contrast absorbs.
         noise: factor on the noise.
@@ -149,6 +151,7 @@ def write_coronary_phantoms(
         extra_lesions=extra_lesions,
         moderate_fraction=moderate_fraction,
         calcification=calcification,
+        lesion_length=lesion_length,
         calibre=calibre,
         contrast=contrast,
         noise=noise,

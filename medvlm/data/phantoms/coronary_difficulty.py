@@ -21,6 +21,7 @@ class Difficulty:
         extra_lesions: mean number of mild and moderate lesions, the same in both classes.
         moderate_fraction: share of these that are of 50 to 70% and look much like 75%.
         calcification: mean number of calcified segments, the same in both classes.
+        lesion_length: factor on the length of narrowings, 8 to 16 mm.
         calibre: factor on the diameter of the arteries; 1 is life size.
         contrast: factor on what the contrast absorbs.
         noise: factor on the noise.
@@ -35,6 +36,7 @@ class Difficulty:
     extra_lesions: float = 1.2
     moderate_fraction: float = 0.3
     calcification: float = 0.5
+    lesion_length: float = 1.0
     calibre: float = 1.25
     contrast: float = 1.0
     noise: float = 1.0
@@ -47,8 +49,9 @@ class Difficulty:
         for name in ("variation", "extra_lesions", "calcification", "contrast", "noise"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}; 0 is none.")
-        if self.calibre <= 0:
-            raise ValueError(f"calibre must be positive, got {self.calibre}; 1 is life size.")
+        for name in ("calibre", "lesion_length"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}; 1 is life size.")
         if not 1 <= self.projections <= 6:
             raise ValueError(f"projections must lie in 1..6, got {self.projections}; 6 uses all that there are.")
         if not 70 < self.severe_from <= SEVERE[-1]:
@@ -65,6 +68,7 @@ class Difficulty:
             extra_lesions=self.extra_lesions,
             moderate=self.moderate_fraction,
             severe_from=self.severe_from,
+            lesion_length=self.lesion_length,
         )
 
 
@@ -78,6 +82,7 @@ DIFFICULTIES = {
         branch_fraction=0.0,
         extra_lesions=0.5,
         moderate_fraction=0.0,
+        lesion_length=1.5,
         calibre=1.5,
         noise=0.7,
     ),

@@ -80,6 +80,7 @@ class Rates:
         extra_lesions: mean number of further lesions that are mild or moderate, the same in both classes.
         moderate: share of these that are of 50 to 70%, which look much like 75%.
         severe_from: least percentage of a severe stenosis that is not faint.
+        lesion_length: factor on the length of narrowings, 8 to 16 mm, in both classes.
     """
 
     stenosis: float = 0.5
@@ -90,6 +91,7 @@ class Rates:
     extra_lesions: float = 1.2
     moderate: float = 0.3
     severe_from: int = 75
+    lesion_length: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,10 @@ def draw_disease(rng: np.random.Generator, tree: Tree, imaged: list[int], positi
     if positive:
         lesions.append(_worst(rng, imaged, rates))
         if rng.random() < 0.3:
-            lesions.append(_lesion(rng, _place(rng, imaged, rates), _percent(rng, rates)))
+            lesions.append(_lesion(rng, _place(rng, imaged, rates), _percent(rng, rates), rates))
     for _ in range(rng.poisson(rates.extra_lesions)):
         percent = int(rng.choice(MODERATE if rng.random() < rates.moderate else MILD))
-        lesions.append(_lesion(rng, int(rng.choice(imaged)), percent))
+        lesions.append(_lesion(rng, int(rng.choice(imaged)), percent, rates))
     lesions = _one_a_segment(lesions)
     hidden = _hidden(tree, lesions)
     lesions = [one for one in lesions if one.segment not in hidden or one.percent == 100]
@@ -161,7 +163,7 @@ def _worst(rng: np.random.Generator, imaged: list[int], rates: Rates) -> Lesion:
     segment = _place(rng, imaged, rates)
     if kind[1] < rates.faint:
         return Lesion(segment, int(rng.choice((75, 80))), float(rng.uniform(0.2, 0.8)), float(rng.uniform(5, 7)))
-    return _lesion(rng, segment, _percent(rng, rates))
+    return _lesion(rng, segment, _percent(rng, rates), rates)
 
 
 def _percent(rng: np.random.Generator, rates: Rates) -> int:
@@ -170,8 +172,9 @@ def _percent(rng: np.random.Generator, rates: Rates) -> int:
     return int(rng.choice(values, p=weights / weights.sum()))
 
 
-def _lesion(rng: np.random.Generator, segment: int, percent: int) -> Lesion:
-    return Lesion(segment, percent, float(rng.uniform(0.2, 0.8)), float(rng.uniform(8, 16)))
+def _lesion(rng: np.random.Generator, segment: int, percent: int, rates: Rates) -> Lesion:
+    length_mm = rates.lesion_length * float(rng.uniform(8, 16))
+    return Lesion(segment, percent, float(rng.uniform(0.2, 0.8)), length_mm)
 
 
 def _one_a_segment(lesions: list[Lesion]) -> list[Lesion]:
