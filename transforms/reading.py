@@ -101,6 +101,12 @@ class LoadCase(Transform):
         if not paths:
             raise ValueError("a case must have at least one file, got an empty list; give its path or paths.")
         loaded = [self._read_file(path) for path in paths]
+        for path, (channels, _) in zip(paths, loaded, strict=True):
+            if len(paths) > 1 and len(channels) != 1:
+                raise ValueError(
+                    f"{path}: each of the {len(paths)} files of a case must hold one channel, this one holds "
+                    f"{len(channels)}; save each channel as a 3D file, or give the 4D file alone."
+                )
         grid = loaded[0][0].shape[1:]
         affine = loaded[0][1]
         for path, (channels, other) in zip(paths[1:], loaded[1:], strict=True):

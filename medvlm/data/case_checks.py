@@ -245,6 +245,10 @@ def _channel_arrays(case: dict, pictures: dict[str, Picture]) -> dict[str, np.nd
 
 def _check_meaning(case: dict, file: str, values: np.ndarray, found: _Findings) -> None:
     name, regions = case.get("convention"), case.get("regions")
+    if name in CONVENTIONS and not regions:
+        what = f"the case names the convention {name}, but not the regions that follow from it"
+        found.error(file, what, f"write {CONVENTIONS[name].regions_as_lists()}, or prepare the datalist anew")
+        regions = CONVENTIONS[name].regions_as_lists()
     if not name or not regions:
         found.error(file, "the case does not say what the mask's values mean", "prepare the datalist anew")
         return

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAPS = {"pred_cam": "cam", "pred_uncertainty_mc": "uncertainty_mc", "pred_uncertainty_tta": "uncertainty_tta"}
 """Keys of a case's maps in [0, 1], and the names of their files."""
 
+SPREADS = ("pred_uncertainty_mc", "pred_uncertainty_tta")
 STEP = 1 / 255
 """Step of the maps in [0, 1] that are written as uint8."""
 
@@ -193,14 +194,16 @@ class CaseWriter(CaseFolders):
             save_nifti(folder / "probabilities.nii.gz", probability[..., 0] if one else probability, affine, like, STEP)
         for key, name in MAPS.items():
             if key in item:
-                save_nifti(folder / f"{name}.nii.gz", _steps(item[key])[0], affine, like, STEP)
+                top = float(item[key].max()) if key in SPREADS else 1.0  # 1/255 leaves few steps
+                top = top if top > 0 else 1.0
+                save_nifti(folder / f"{name}.nii.gz", _steps(item[key] / top)[0], affine, like, top * STEP)
 
     def _save_overlay(
         self, path: Path, case: dict, item: Mapping[str, Any], affine: np.ndarray, manifest: Mapping[str, Any]
     ) -> None:
         shown = {key: _upright(_array(item[key]), affine) for key in ("native", "pred_mask", *MAPS) if key in item}
         mask = shown.get("pred_mask")
-        spreads = [shown[key][0] for key in ("pred_uncertainty_mc", "pred_uncertainty_tta") if key in shown]
+        spreads = [shown[key][0] for key in SPREADS if key in shown]
         spacing = nibabel.affines.voxel_sizes(affine)
         order = np.argsort([_axis(affine, axis) for axis in range(3)])
         save_overlay(

@@ -165,6 +165,7 @@ def test_a_mask_against_its_class(case, make, values, tumour):
     [
         ({"convention": None}, "does not say what the mask's values mean"),
         ({"regions": {"WT": [1, 2, 3]}}, "are not those of the convention"),
+        ({"regions": None}, "but not the regions that follow from it"),
         ({"channels": ["FLAIR"]}, "2 files but 1 channel names"),
         ({"channels": None}, "does not name its channels"),
         ({"tumour": 2}, "tumour is 2"),
@@ -172,7 +173,7 @@ def test_a_mask_against_its_class(case, make, values, tumour):
         ({"empty_mask": True, "tumour": 0}, "empty_mask beside a mask"),
         ({"image": [], "label": None}, "names no image"),
     ],
-    ids=["convention", "regions", "channels", "unnamed", "class", "key", "empty", "no image"],
+    ids=["convention", "regions", "no regions", "channels", "unnamed", "class", "key", "empty", "no image"],
 )
 def test_what_the_case_says_of_itself(case, change, problem):
     assert any(problem in what for _, what, _ in _errors(case | change))

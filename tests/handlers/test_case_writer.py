@@ -84,6 +84,15 @@ def test_maps_lie_on_the_inputs_grid_as_uint8(writer, tmp_path):
     assert nibabel.load(folder / "labels.nii.gz").get_fdata().sum() == 40
 
 
+def test_a_small_spread_keeps_its_steps(writer):
+    spread = torch.linspace(0, 0.01, int(np.prod(SHAPE))).reshape(1, *SHAPE)
+    folder = writer().write(item() | {"pred_uncertainty_mc": meta(spread)})
+    image = nibabel.load(folder / "uncertainty_mc.nii.gz")
+    np.testing.assert_allclose(image.get_fdata(), spread[0].numpy(), atol=0.01 / 255)
+    folder = writer(output_dir=folder.parent / "none").write(item() | {"pred_uncertainty_mc": meta(spread * 0)})
+    assert not nibabel.load(folder / "uncertainty_mc.nii.gz").get_fdata().any()
+
+
 def test_manifest_says_what_was_found_with_what(writer, tmp_path):
     folder = writer().write(item())
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -66,6 +66,14 @@ def test_four_dimensions_and_a_list_of_files_both_become_channels(tmp_path):
     torch.testing.assert_close(whole.as_tensor(), parts.as_tensor())
 
 
+def test_a_4d_file_among_the_files_of_a_case_is_named(tmp_path):
+    one, four = tmp_path / "t1.nii.gz", tmp_path / "flair.nii.gz"
+    nib.save(nib.Nifti1Image(np.arange(512, dtype=np.int16).reshape(8, 8, 8), np.eye(4)), one)
+    nib.save(nib.Nifti1Image(np.arange(1024, dtype=np.int16).reshape(8, 8, 8, 2), np.eye(4)), four)
+    with pytest.raises(ValueError, match=r"flair\.nii\.gz: each of the 2 files .* one channel, .* 2; "):
+        LoadCase()([one, four])
+
+
 @pytest.mark.parametrize("shape", [(12, 10), (12, 10, 1), (12, 10, 1, 1, 1)], ids=["2d", "3d", "5d of ones"])
 def test_a_flat_nifti_gets_one_slice(tmp_path, shape):
     assert LoadCase()(save(tmp_path / "flat.nii.gz", volume(shape))).shape == (1, 12, 10, 1)
