@@ -18,6 +18,7 @@ from transforms.photos import PhotoReader
 from transforms.picking import PickCased
 from transforms.reading import LoadCase, LoadCased
 from transforms.regions import LabelsToRegions, LabelsToRegionsd, RegionsToLabels, RegionsToLabelsd
+from transforms.side_inputs import SideInputsd
 from transforms.slices import RandSlice, RandSliced
 from transforms.targets import TargetsToTensord
 from transforms.text import Tokenised, clean_report, normalise_text, report_sections
@@ -59,6 +60,7 @@ __all__ = [
     "SampleFramesd",
     "SelectChannels",
     "SelectChannelsd",
+    "SideInputsd",
     "SpacingSafed",
     "TargetsToTensord",
     "Tokenised",

@@ -17,6 +17,7 @@ from medvlm.atomic import write_text_atomically
 SECTIONS = ("training", "validation", "test", "inference")
 VERSION = 1
 PATH_KEYS = ("image", "label", "video")
+SIDE, SIDE_FILES = "side", (".npy", ".csv")  # further inputs of a study; those that are files
 
 
 def read_datalist(path: str | Path) -> dict:
@@ -100,7 +101,13 @@ def _with_paths(case: dict, change) -> dict:
         value = case.get(key)
         if value is not None:
             changed[key] = [change(v) for v in value] if isinstance(value, list | tuple) else change(value)
+    if isinstance(case.get(SIDE), dict):
+        changed[SIDE] = {name: change(v) if _is_side_file(v) else v for name, v in case[SIDE].items()}
     return changed
+
+
+def _is_side_file(value: object) -> bool:
+    return isinstance(value, str) and value.lower().endswith(SIDE_FILES)
 
 
 def save_datalist(datalist: dict, path: str | Path) -> Path:

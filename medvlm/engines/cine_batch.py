@@ -93,7 +93,8 @@ class PrepareCineBatch:
         def move(key: str) -> Tensor:
             value = torch.as_tensor(batchdata[key])
             value = value.as_tensor() if hasattr(value, "as_tensor") else value
-            return value.to(device=device, dtype=TYPES.get(key, torch.float32), non_blocking=non_blocking, **kwargs)
+            kind = TYPES.get(key, torch.float32 if value.is_floating_point() else torch.long)
+            return value.to(device=device, dtype=kind, non_blocking=non_blocking, **kwargs)
 
         batch = {key: move(key) for key in (*self.keys, *({"teacher"} & set(batchdata)))}
         video, view_mask = batch.pop("video"), batch.pop("view_mask")

@@ -10,6 +10,7 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 OBJECTIVES = ("contrastive", "captioning")
+STUDY = ("view_mask", "angles", "side", "side_known")  # what a network is told of studies beside their videos
 
 
 def evaluable(objectives: Sequence[str]) -> list[str]:
@@ -58,7 +59,8 @@ class CineInferer(Inferer):
             inputs: ``(B, N, C, T, H, W)``.
             network: a ``CineTextNet``.
             args: not used.
-            kwargs: ``view_mask`` ``(B, N)`` and ``angles`` ``(B, N, 6)``; ``input_ids`` and ``attention_mask``
+            kwargs: ``view_mask`` ``(B, N)`` and ``angles`` ``(B, N, 6)``; ``side`` and ``side_known``, further inputs
+                of a network that has them; ``input_ids`` and ``attention_mask``
                 ``(B, L)`` where the reports are known; ``objectives`` of the training are not read.
 
         Returns:
@@ -68,7 +70,7 @@ class CineInferer(Inferer):
             ``(B, L, N, t, h, w)`` float16.
         """
         network = getattr(network, "module", network)
-        views = {name: kwargs.get(name) for name in ("view_mask", "angles")}
+        views = {name: kwargs.get(name) for name in STUDY}
         out: dict[str, Tensor] = {}
         if "contrastive" in self.objectives:
             out["video_embedding"] = network.embed_study(inputs, **views)
@@ -90,4 +92,4 @@ class ProbeInferer(Inferer):
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Infer a batch of studies; arguments as of ``CineInferer``, text is not read."""
-        return network(inputs, view_mask=kwargs.get("view_mask"), angles=kwargs.get("angles"))
+        return network(inputs, **{name: kwargs.get(name) for name in STUDY})

@@ -60,6 +60,7 @@ class StudyIndex:
         engine: ``auto``, ``exact`` or ``faiss``; see ``SearchIndex.search``.
         section: of a datalist that an index is built from.
         progress: show a bar.
+        side: names of further inputs that the transform gives, with what is known of them.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class StudyIndex:
         engine: str = "auto",
         section: str = "training",
         progress: bool = True,
+        side: Sequence[str] = (),
     ) -> None:
+        self.side = tuple(side)
         self.folder, self.network, self.transform = Path(folder), network, transform
         self.checkpoint, self.device, self.engine = Path(checkpoint), torch.device(device), engine
         self.section, self.progress = section, progress
@@ -139,9 +142,9 @@ class StudyIndex:
         Returns:
             ``(N, E)``, one record a study, and the studies that could not be embedded, with reasons.
         """
-        dataset = TolerantDataset(
-            cases, self.transform, keys=("video", "view_mask", "angles", "case_id"), progress=self.progress
-        )
+        flags = [f"{name}_known" for name in self.side]
+        keys = ("video", "view_mask", "angles", "case_id", *self.side, *flags)
+        dataset = TolerantDataset(cases, self.transform, keys=keys, progress=self.progress)
         by_id = {case["case_id"]: case for case in cases}
         rows, records = [], []
         network = self.network.prepare()
@@ -150,7 +153,10 @@ class StudyIndex:
             for item in dataset:
                 case = by_id[item["case_id"]]
                 batch = collate_one([item])
-                views = (batch[key].to(self.device) for key in ("video", "view_mask", "angles"))
+                views = [batch[key].to(self.device) for key in ("video", "view_mask", "angles")]
+                if self.side:
+                    views += [{name: batch[name].to(self.device) for name in self.side}]
+                    views += [{name: batch[f"{name}_known"].to(self.device) for name in self.side}]
                 try:
                     rows.append(network.embed_study(*views)[0].float().cpu().numpy())
                 except RuntimeError as error:  # one study that does not fit the memory must not stop the others

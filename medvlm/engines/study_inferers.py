@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 from torch import Tensor
 
+from medvlm.engines.cine_inferers import STUDY
+
 RESAMPLED = ("resampled_video", "resampled_mask")
 
 
 class PrepareStudyBatch:
-    """Turn a collated batch of studies into what ``StudyInferer`` takes; nothing is known of the answers."""
+    """Turn a collated batch of studies into what ``StudyInferer`` takes; nothing is known of the answers.
+
+    Args:
+        side: names of further inputs, see ``PrepareCineBatch``.
+    """
+
+    def __init__(self, side: Sequence[str] = ()) -> None:
+        self.side = tuple(side)
 
     def __call__(
         self,
@@ -44,6 +53,9 @@ class PrepareStudyBatch:
         view_mask = move("view_mask").bool()
         inputs = {"view_mask": view_mask, "angles": move("angles").float()}
         inputs |= {key: move(key) for key in RESAMPLED if key in batchdata}
+        if self.side:
+            inputs["side"] = {key: move(key) for key in self.side}
+            inputs["side_known"] = {key: move(f"{key}_known") for key in self.side}
         return move("video").float(), {"study_valid": view_mask.any(dim=1)}, (), inputs
 
 
@@ -72,7 +84,7 @@ class StudyInferer(Inferer):
             What ``CineInferer`` gives; with a probe ``head_NAME``: logits ``(B, K)``, ``resampled_NAME``: those of
             the draws ``(B, R, K)``, and ``probe_attention`` ``(B, N)``.
         """
-        views = {name: kwargs[name] for name in ("view_mask", "angles")}
+        views = {name: kwargs.get(name) for name in STUDY}
         out = {} if self.inferer is None else dict(self.inferer(inputs, network, **views))
         if self.probe is None or not self.probe.there:
             return out
@@ -81,7 +93,7 @@ class StudyInferer(Inferer):
         out |= {f"head_{name}": logits for name, logits in answers.items()}
         video, mask = (kwargs.get(name) for name in RESAMPLED)
         draws = range(0 if video is None else video.shape[1])
-        again = [self.probe(video[:, r].to(inputs.dtype), mask[:, r].bool(), views["angles"]) for r in draws]
+        again = [self.probe(video[:, r].to(inputs.dtype), **{**views, "view_mask": mask[:, r].bool()}) for r in draws]
         if again:
             out |= {f"resampled_{name}": torch.stack([one[name] for one in again], dim=1) for name in answers}
         return out

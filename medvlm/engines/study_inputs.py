@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 MODALITIES = ("XA", "XRF", "RF", "")
 TABLES = (".csv", ".tsv")
 KEPT = (
-    "video", "view_angles", "view_fps", "report", "case_id", "patient_id", "study_id", "source", "error",
+    "video", "view_angles", "view_fps", "report", "case_id", "patient_id", "study_id", "source", "error", "side",
 )  # fmt: skip
 
 

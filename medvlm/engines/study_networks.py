@@ -83,9 +83,16 @@ class StudyNetwork(nn.Module):
         """What the network gives of single videos ``(B, C, T, H, W)``: unit vectors ``(B, E)``."""
         return self.eager(video)
 
-    def embed_study(self, video: Tensor, view_mask: Tensor | None = None, angles: Tensor | None = None) -> Tensor:
+    def embed_study(
+        self,
+        video: Tensor,
+        view_mask: Tensor | None = None,
+        angles: Tensor | None = None,
+        side: dict[str, Tensor] | None = None,
+        side_known: dict[str, Tensor] | None = None,
+    ) -> Tensor:
         """Unit vectors ``(B, E)`` of studies; see ``CineTextNet``."""
-        return self.eager.embed_study(video, view_mask, angles)
+        return self.eager.embed_study(video, view_mask, angles, side, side_known)
 
     @torch.no_grad()
     def embed_words(self, text: str, max_length: int = 128) -> Tensor:
@@ -141,6 +148,14 @@ class OptionalProbe(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, video: Tensor, view_mask: Tensor, angles: Tensor) -> dict[str, Tensor]:
-        """Answers of the heads; see ``CineProbeNet``."""
-        return self.prepare().eager(video, view_mask, angles)
+    def forward(
+        self,
+        video: Tensor,
+        view_mask: Tensor,
+        angles: Tensor,
+        side: dict[str, Tensor] | None = None,
+        side_known: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Answers of the heads; see ``CineProbeNet``. A probe without further inputs is not given any."""
+        eager = self.prepare().eager
+        return eager(video, view_mask, angles, *((side, side_known) if eager.side_inputs is not None else ()))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlm.networks.blocks.cross_attention import CrossAttention
+from medvlm.networks.blocks.grid_positions import grid_positions
 
 
 class SideInputs(nn.Module):
@@ -19,7 +20,9 @@ class SideInputs(nn.Module):
     Args:
         dim: width of the study's features.
         vectors: length of each input that is a vector, e.g. ``{"ecg": 512, "tabular": 12}``.
-        tokens: width of each input that is a sequence, e.g. ``{"note": 256}``.
+        tokens: width of each input that is a sequence of vectors, e.g. ``{"note": 256}`` of a text model.
+        words: tokens of the vocabulary of each input that is a text as the tokenizer numbers it, e.g.
+            ``{"note": 8192}``; each token is looked up, and knows its place.
         heads: heads of the attention.
         dropout: probability of dropping attention weights.
 
@@ -35,17 +38,19 @@ class SideInputs(nn.Module):
         dim: int,
         vectors: dict[str, int] | None = None,
         tokens: dict[str, int] | None = None,
+        words: dict[str, int] | None = None,
         heads: int = 4,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        vectors, tokens = dict(vectors or {}), dict(tokens or {})
-        self.names = (*vectors, *tokens)
+        vectors, tokens, words = dict(vectors or {}), dict(tokens or {}), dict(words or {})
+        self.names = (*vectors, *tokens, *words)
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"side inputs need at least one name, each once, got {list(self.names)}.")
         # a vector's values come with one flag each that says whether it is known
         self.vectors = nn.ModuleDict({name: nn.Linear(2 * length, dim) for name, length in vectors.items()})
         self.tokens = nn.ModuleDict({name: nn.Linear(width, dim) for name, width in tokens.items()})
+        self.words = nn.ModuleDict({name: nn.Embedding(size, dim) for name, size in words.items()})
         self.kinds = nn.ParameterDict({name: nn.Parameter(torch.randn(dim) * 0.02) for name in self.names})
         self.query_norm, self.context_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = CrossAttention(dim, heads, dim, dropout)
@@ -56,10 +61,10 @@ class SideInputs(nn.Module):
 
         Args:
             features: ``(B, D)`` or ``(B, L, D)``.
-            inputs: by name ``(B, length)`` of a vector, ``(B, L_n, width)`` of a sequence; a name that is absent is
-                missing for the whole batch.
+            inputs: by name ``(B, length)`` of a vector, ``(B, L_n, width)`` of a sequence, ``(B, L_n)`` int64 of a
+                text; a name that is absent is missing for the whole batch.
             known: by name what is known: ``(B,)`` of any input, ``(B, length)`` of the values of a vector, ``(B, L_n)``
-                of the tokens of a sequence; a name that is absent is known wherever its input is.
+                of the tokens of a sequence or a text; a name that is absent is known wherever its input is.
 
         Returns:
             As ``features``.
@@ -83,6 +88,8 @@ class SideInputs(nn.Module):
         self, name: str, inputs: dict[str, Tensor], known: dict[str, Tensor], x: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Tokens ``(B, M, D)`` of one input, and which are there ``(B, M)``."""
+        if name in self.words:
+            return self._read(name, inputs.get(name), known.get(name), x)
         layer = self.vectors[name] if name in self.vectors else self.tokens[name]
         sequence = name in self.tokens
         width = layer.in_features if sequence else layer.in_features // 2
@@ -98,15 +105,66 @@ class SideInputs(nn.Module):
         value = torch.cat([torch.where(there, value, 0.0), there], dim=1)  # (B, 2 * length)
         return (layer(value.to(x.dtype)) + self.kinds[name])[:, None], there.any(dim=1, keepdim=True)
 
+    def _read(self, name: str, ids: Tensor | None, known: Tensor | None, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``(B, L_n, D)`` of a text, and which are there ``(B, L_n)``."""
+        table, missing = self.words[name], ids is None
+        ids = torch.zeros(len(x), 1, dtype=torch.long, device=x.device) if missing else ids
+        if ids.ndim != 2 or len(ids) != len(x) or ids.is_floating_point():
+            raise ValueError(
+                f"the side input {name!r} must be token numbers ({len(x)}, tokens), got {tuple(ids.shape)} of "
+                f"{ids.dtype}; SideInputsd makes them."
+            )
+        there = self._flags(name, ids.shape, known, ids.device) & (not missing)
+        ids = torch.where(there, ids, 0)
+        if ids.device.type == "cpu" and int(ids.max()) >= table.num_embeddings:
+            raise ValueError(
+                f"token {int(ids.max())} of the side input {name!r} is not of its vocabulary of "
+                f"{table.num_embeddings}; set words to the size of the tokenizer."
+            )
+        places = grid_positions((1, 1, ids.shape[1]), table.embedding_dim, x.device)
+        return (table(ids) + places + self.kinds[name]).to(x.dtype), there
+
     def _known(self, name: str, value: Tensor, known: Tensor | None, axes: int, width: int, batch: int) -> Tensor:
         """Which values of a vector ``(B, length)``, or tokens of a sequence ``(B, L_n)``, are known."""
         if value.ndim != axes or value.shape[-1] != width or len(value) != batch:
             wanted = f"({batch}, {width})" if axes == 2 else f"({batch}, tokens, {width})"
             raise ValueError(f"the side input {name!r} must be {wanted}, got {tuple(value.shape)}.")
-        shape = value.shape[:2]
+        return self._flags(name, value.shape[:2], known, value.device)
+
+    @staticmethod
+    def _flags(name: str, shape: torch.Size, known: Tensor | None, device: torch.device) -> Tensor:
         if known is None:
-            return torch.ones(shape, dtype=torch.bool, device=value.device)
+            return torch.ones(shape, dtype=torch.bool, device=device)
         if known.shape not in (shape[:1], shape):
             raise ValueError(f"known[{name!r}] must be {tuple(shape[:1])} or {tuple(shape)}, got {tuple(known.shape)}.")
-        known = known.to(value.device).bool()
+        known = known.to(device).bool()
         return known[:, None].expand(shape) if known.ndim == 1 else known
+
+
+def join_side(
+    part: SideInputs | None, features: Tensor, side: dict[str, Tensor] | None, known: dict[str, Tensor] | None
+) -> Tensor:
+    """Add what further inputs say to features, where a network has a part for them.
+
+    Args:
+        part: of the network.
+        features: ``(B, D)`` or ``(B, L, D)``.
+        side: by name; ``{}`` says that all are missing, ``None`` that nobody asked.
+        known: see ``SideInputs``.
+
+    Raises:
+        ValueError: if the network has a part and nobody asked, or only for some of its inputs; or it has none and
+            inputs are given.
+    """
+    if part is None:
+        if side:
+            raise ValueError(f"the network has no side_inputs, got {sorted(side)}; build it with SideInputs.")
+        return features
+    missing = [name for name in part.names if name not in side] if side else []
+    if side is None or missing:
+        raise ValueError(
+            f"the network was built with the further inputs {list(part.names)}, and is not given "
+            f"{missing or 'any'}; lay side_inputs.json over train.json, or side_inputs_inference.json over "
+            "inference.json (in Python: side={...}, or side={} where all are missing)."
+        )
+    return part(features, side, known)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from medvlm.networks.blocks.side_inputs import join_side
 from medvlm.networks.blocks.view_set import complete_views, encode_views
 from medvlm.networks.freezing import Freezable
 from medvlm.networks.heads.mil import MilPooling
@@ -19,7 +20,7 @@ class CineProbeNet(Freezable):
     """Cine encoder, aggregator, pooling and heads.
 
     Components, for freezing, learning rates and loading by name: ``video_encoder``, ``aggregator``, ``pooling``,
-    ``heads`` (and each head, ``heads.heads.NAME``). The first two are those of a ``CineTextNet``:
+    ``side_inputs``, ``heads`` (and each head, ``heads.heads.NAME``). The first two are those of a ``CineTextNet``:
     ``load_initial(network, "model.pt", components=["video_encoder", "aggregator"])`` takes them from its checkpoint and
     refuses one that does not fit.
 
@@ -30,6 +31,7 @@ class CineProbeNet(Freezable):
             go from the encoder to the pooling.
         pooling: settings of ``MilPooling`` but ``dim`` and ``levels``.
         level: ``"views"``: one vector a view is pooled; ``"tokens"``: the tokens of each view first, then the views.
+        side_inputs: ``SideInputs`` of the features' width, which they look at before they are pooled.
 
     Raises:
         ValueError: if a setting is not known, or widths do not fit each other.
@@ -42,6 +44,7 @@ class CineProbeNet(Freezable):
         aggregator: nn.Module | None = None,
         pooling: Mapping | None = None,
         level: str = "views",
+        side_inputs: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if level not in LEVELS:
@@ -49,7 +52,7 @@ class CineProbeNet(Freezable):
         if aggregator is not None:
             check_widths(video_encoder, aggregator, None)
         self.level = level
-        self.video_encoder, self.aggregator = video_encoder, aggregator
+        self.video_encoder, self.aggregator, self.side_inputs = video_encoder, aggregator, side_inputs
         dim = video_encoder.embed_dim if aggregator is None else aggregator.embed_dim
         self.pooling = MilPooling(dim, levels=1 + LEVELS.index(level), **dict(pooling or {}))
         self.heads = ProbeHeads(self.pooling.output_dim, heads)
@@ -58,9 +61,7 @@ class CineProbeNet(Freezable):
         """Learning rates by component with those of the heads that have their own (``lr``) for ``parameter_groups``."""
         return {**rates, **self.heads.settings("lr")}
 
-    def weight_decays(
-        self, decay: float | Mapping[str, float], rates: Mapping[str, float]
-    ) -> float | dict[str, float]:
+    def weight_decays(self, decay: float | Mapping[str, float], rates: Mapping[str, float]) -> float | dict[str, float]:
         """Weight decays with those of the heads that have their own, for ``parameter_groups``.
 
         Args:
@@ -94,7 +95,14 @@ class CineProbeNet(Freezable):
             )
         return found
 
-    def pool(self, video: Tensor, view_mask: Tensor | None = None, angles: Tensor | None = None) -> dict[str, Tensor]:
+    def pool(
+        self,
+        video: Tensor,
+        view_mask: Tensor | None = None,
+        angles: Tensor | None = None,
+        side: dict[str, Tensor] | None = None,
+        side_known: dict[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Features before the heads; arguments as in ``forward``, return as of ``MilPooling``."""
         view_mask, angles = complete_views(video, view_mask, angles)
         features = encode_views(self.video_encoder, video, view_mask)
@@ -102,10 +110,16 @@ class CineProbeNet(Freezable):
         if self.aggregator is not None:
             x, _ = self.aggregator(features["pooled"], features["tokens"], view_mask, angles, mode=self.level)
             x = x if self.level == "views" else x.unflatten(1, (video.shape[1], -1))  # (B, N, L, D)
+        x = join_side(self.side_inputs, x.flatten(1, -2), side, side_known).reshape(x.shape)
         return self.pooling(x, view_mask)
 
     def forward(
-        self, video: Tensor, view_mask: Tensor | None = None, angles: Tensor | None = None
+        self,
+        video: Tensor,
+        view_mask: Tensor | None = None,
+        angles: Tensor | None = None,
+        side: dict[str, Tensor] | None = None,
+        side_known: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Answer every head.
 
@@ -113,10 +127,12 @@ class CineProbeNet(Freezable):
             video: ``(B, N, C, T, H, W)``, normalised; what is masked may hold anything.
             view_mask: ``(B, N)`` bool, False = absent or unreadable; none = all exist.
             angles: ``(B, N, 6)``; none = unknown.
+            side: further inputs by name, ``{}`` where all are missing; see ``SideInputs``.
+            side_known: what of them is known.
 
         Returns:
             Logits ``(B, K)`` by name of the head, see ``ProbeHeads``; ``attention``: ``(B, N)``, the weight of each
             view. A study without any view has defined values that no loss or metric counts.
         """
-        pooled = self.pool(video, view_mask, angles)
+        pooled = self.pool(video, view_mask, angles, side, side_known)
         return {**self.heads(pooled["pooled"]), "attention": pooled["attention"]}

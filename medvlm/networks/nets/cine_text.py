@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medvlm.networks.blocks.pooling import masked_mean
+from medvlm.networks.blocks.side_inputs import join_side
 from medvlm.networks.blocks.view_set import complete_views, encode_views, gather_views, scatter_views
 from medvlm.networks.decoders.box_tasks import box_tasks
 from medvlm.networks.decoders.captioner import Generated
@@ -179,12 +180,8 @@ class CineTextNet(Freezable):
         return self.joined(tokens, side, side_known), real
 
     def joined(self, vectors: Tensor, side: dict | None, known: dict | None) -> Tensor:
-        """Add what further inputs say; see ``SideInputs``."""
-        if self.side_inputs is not None:
-            return self.side_inputs(vectors, side or {}, known)
-        if side:
-            raise ValueError(f"the network has no side_inputs, got {sorted(side)}; build it with SideInputs.")
-        return vectors
+        """Add what further inputs say; see ``join_side``."""
+        return join_side(self.side_inputs, vectors, side, known)
 
     def forward(
         self,
@@ -209,7 +206,8 @@ class CineTextNet(Freezable):
             attention_mask: ``(B, L)``, 1 = real, 0 = padding.
             masked_tokens: ``(B, N, t * h * w)`` bool, the patches to hide, equally many in each view; none = drawn.
             objectives: those to compute; none = those that are on.
-            side: further inputs by name, see ``SideInputs``.
+            side: further inputs by name, see ``SideInputs``; a network that has them wants to be given them, ``{}``
+                where all are missing.
             side_known: what of them is known.
             boxes: boxes and their phrases, see ``box_tasks``; without them nothing of the boxes is computed.
 
@@ -274,11 +272,23 @@ class CineTextNet(Freezable):
         """Unit vectors ``(B, E)`` of studies; arguments as in ``forward``."""
         return self.video_projection(self.study(self.encode(video, view_mask, angles), side, side_known))
 
-    def embed_views(self, video: Tensor, view_mask: Tensor | None = None, angles: Tensor | None = None) -> Tensor:
-        """Unit vectors ``(B, N, E)`` of the views, each as a study of its own; zeros for those that do not exist."""
+    def embed_views(
+        self,
+        video: Tensor,
+        view_mask: Tensor | None = None,
+        angles: Tensor | None = None,
+        side: dict[str, Tensor] | None = None,
+        side_known: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Unit vectors ``(B, N, E)`` of the views, each as a study of its own, with the further inputs of its study;
+        zeros for those that do not exist."""
         features = self.encode(video, view_mask, angles)
         alone = {name: value.flatten(0, 1)[:, None] for name, value in features.items()}  # (B * N, 1, ...)
-        vectors = self.video_projection(self.study(alone)).unflatten(0, features["view_mask"].shape)
+        each = (
+            None if given is None else {k: v.repeat_interleave(video.shape[1], dim=0) for k, v in given.items()}
+            for given in (side, side_known)
+        )
+        vectors = self.video_projection(self.study(alone, *each)).unflatten(0, features["view_mask"].shape)
         return vectors.masked_fill(~features["view_mask"][..., None], 0.0)
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:

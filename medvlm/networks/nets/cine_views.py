@@ -12,7 +12,8 @@ class VideoEmbeddingNet(CineTextNet):
     """``CineTextNet`` whose ``forward`` turns single videos into unit vectors.
 
     Same arguments and same state dict; for ``verify_net_in_out``, TorchScript (by tracing) and ONNX, which want one
-    tensor. The video is a study of one view of unknown angle.
+    tensor. The video is a study of one view of unknown angle,
+    of which no further input is known.
     """
 
     def forward(self, video: Tensor) -> Tensor:
@@ -28,4 +29,4 @@ class VideoEmbeddingNet(CineTextNet):
         here = torch.ones_like(pooled[..., 0], dtype=torch.bool)  # (B, 1)
         unknown = torch.zeros_like(pooled[..., :1]).expand(-1, -1, 6)  # (B, 1, 6)
         vector, _ = self.aggregator(pooled, None, here, unknown, mode="study")
-        return self.video_projection(self.joined(vector, None, None))
+        return self.video_projection(self.joined(vector, {}, None))

@@ -98,3 +98,27 @@ def test_a_closed_gate_opens(side):
 def test_faults_are_named(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_a_text_is_read_token_by_token_and_its_padding_is_not():
+    torch.manual_seed(0)
+    part = SideInputs(16, words={"note": 9}, heads=2)
+    torch.nn.init.ones_(part.gate)
+    features, ids = torch.randn(2, 16), torch.tensor([[1, 5, 2, 0], [1, 7, 8, 2]])
+    known = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    first = part(features, {"note": ids}, {"note": known})
+    other = ids.clone()
+    other[0, 3] = 700  # padding, not even of the vocabulary
+    assert torch.equal(part(features, {"note": other}, {"note": known}), first)
+    other[1, 1:3] = torch.tensor([8, 7])  # the same words in another order
+    assert (part(features, {"note": other}, {"note": known}) - first).abs()[1].max() > 1e-4
+    assert torch.equal(part(features, {}), features)
+    assert torch.equal(part(features, {"note": ids}, {"note": torch.zeros(2)}), features)
+
+
+def test_tokens_that_are_none_are_refused():
+    part = SideInputs(16, words={"note": 9}, heads=2)
+    with pytest.raises(ValueError, match="token 9 .* is not of its vocabulary of 9"):
+        part(torch.randn(1, 16), {"note": torch.tensor([[9]])})
+    with pytest.raises(ValueError, match="must be token numbers"):
+        part(torch.randn(1, 16), {"note": torch.rand(1, 3)})

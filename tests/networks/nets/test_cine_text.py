@@ -330,12 +330,32 @@ def test_side_inputs_join_and_may_be_missing():
     torch.nn.init.ones_(network.side_inputs.gate)
     ecg = torch.randn(3, 5)
     with_all = network(**given, side={"ecg": ecg}, objectives=["contrastive", "captioning"])
-    without = network(**given, objectives=["contrastive", "captioning"])
+    without = network(**given, side={}, objectives=["contrastive", "captioning"])
     nothing = {"side": {"ecg": ecg * torch.nan}, "side_known": {"ecg": torch.zeros(3)}}
     missing = network(**given, **nothing, objectives=["contrastive", "captioning"])
     for name in ("video_embedding", "caption_logits"):
         assert torch.equal(without[name], missing[name])
         assert not torch.allclose(with_all[name], without[name])
+
+
+@pytest.mark.parametrize("call", ["forward", "embed_study", "embed_views", "caption"])
+def test_a_network_with_side_inputs_wants_to_be_asked_for_them(call):
+    network, given = build(side_inputs=SideInputs(20, vectors={"ecg": 5, "age": 1}, heads=2)), batch()
+    given = given if call == "forward" else {key: given[key] for key in ("video", "view_mask", "angles")}
+    with pytest.raises(ValueError, match=r"\['ecg', 'age'\], and is not given any; lay side_inputs.json"):
+        getattr(network, call)(**given)
+    with pytest.raises(ValueError, match=r"is not given \['age'\]"):
+        getattr(network, call)(**given, side={"ecg": torch.randn(3, 5)})
+
+
+def test_each_view_is_joined_with_the_side_inputs_of_its_study():
+    network, given = build(side_inputs=SideInputs(20, vectors={"ecg": 5}, heads=2)), batch()
+    torch.nn.init.ones_(network.side_inputs.gate)
+    views = {key: given[key] for key in ("video", "view_mask", "angles")}
+    ecg = torch.randn(3, 5)
+    each = network.embed_views(**views, side={"ecg": ecg})
+    alone = {name: value[:1, :1] for name, value in views.items()}
+    torch.testing.assert_close(each[0, 0], network.embed_study(**alone, side={"ecg": ecg[:1]})[0])
 
 
 def test_side_inputs_without_their_component_are_refused():
