@@ -1,4 +1,4 @@
-"""Further inputs of the coronary bundle: trained, evaluated and predicted with, and refused where nobody asks for them."""
+"""Further inputs of the coronary bundle: learnt, evaluated and predicted with; refused where nobody asks."""
 
 from __future__ import annotations
 
