@@ -22,6 +22,7 @@ from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.cine_examples import chosen_examples, found_studies, picture_found, picture_study, retrieved
 from medvlm.handlers.cine_gallery import add_nearest, embed_gallery
 from medvlm.handlers.gathering import gathered
+from medvlm.handlers.view_problems import view_problems
 from medvlm.metrics.cine_rows import study_rows
 from medvlm.metrics.cine_summary import Study, summarise_studies
 from medvlm.metrics.rows import write_rows
@@ -115,7 +116,7 @@ class CineEvaluationWriter:
                 source=batch["source"][index] or "unknown",
                 report=batch["report"][index],
                 views_read=int(torch.as_tensor(batch["view_mask"])[index].sum()),
-                problems=_problems(batch, index),
+                problems=view_problems(batch, index),
                 targets=self._targets.get(str(case), {}),
                 video=None if video is None else video[index],
                 text=None if text is None else text[index],
@@ -218,20 +219,6 @@ class CineEvaluationWriter:
 
 def _rows(value: torch.Tensor | None) -> np.ndarray | None:
     return None if value is None else value.detach().float().cpu().numpy()
-
-
-def _problems(batch: Mapping[str, Any], index: int) -> dict[str, str]:
-    """File -> why it could not be read, also of the files that gave way to others."""
-    files, problems = (json.loads(batch[key][index] or "[]") for key in ("view_files", "view_problems"))
-    found = [(file, problem) for file, problem in zip(files, problems, strict=True) if problem]
-    skipped = json.loads(batch["view_skipped"][index] or "{}")  # also readable ones that there was no room for
-    found += [(file, why) for file, why in skipped.items() if not why.startswith("not among the ")]
-    return {_short(file): why.removeprefix(f"{file}: ") for file, why in found}
-
-
-def _short(file: str) -> str:
-    """A file with its folder, without the place of the data set on this machine."""
-    return "/".join(Path(file).parts[-2:])
 
 
 def _write_embeddings(studies: Sequence[Study], path: Path) -> None:

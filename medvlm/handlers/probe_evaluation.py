@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,8 +19,17 @@ from tqdm import tqdm
 
 from medvlm.atomic import write_text_atomically
 from medvlm.handlers.case_files import sha256_of
+from medvlm.handlers.checkpoint import is_main_process
 from medvlm.handlers.gathering import gathered
-from medvlm.metrics.probe_summary import answer_column, choose_points, compare_probes, summarise_probes, truth_column
+from medvlm.handlers.view_problems import view_problems
+from medvlm.metrics.probe_summary import (
+    answer_column,
+    choose_points,
+    class_counts,
+    compare_probes,
+    summarise_probes,
+    truth_column,
+)
 from medvlm.metrics.rows import read_rows, write_rows
 from medvlm.visualize.report import write_report
 from medvlm.visualize.sections.probes import PROBE_SECTIONS
@@ -32,7 +42,8 @@ class ProbeEvaluation:
     """Score the heads of a probe study by study and write what a reviewer reads.
 
     Writes ``evaluation.json``, ``cases.csv`` and ``report.html`` into ``output_dir``, each replaced atomically. A study
-    without a readable view is listed with the reasons and scored nowhere.
+    without a readable view is listed with the reasons and scored nowhere. In a distributed run the first process writes
+    for all, and a study that a sampler repeats counts once.
 
     Args:
         output_dir: where the files go.
@@ -45,7 +56,7 @@ class ProbeEvaluation:
         freeze: choose the thresholds on this section and write them to ``operating_points``.
         target_sensitivity: what the thresholds are to reach.
         min_positives: fewest positives on which a threshold may be chosen.
-        constants: of regression heads, the training median.
+        constants: what looking at nothing would answer, by head, see :func:`training_constants`.
         against: ``{name: cases.csv}`` of other runs on the same studies.
         seed: of the bootstrap.
         n_boot: resamples of patients.
@@ -94,7 +105,8 @@ class ProbeEvaluation:
         row["patient_id"] = row.get("patient_id") or row["case_id"]
         valid = bool(target["study_valid"][index])
         row["readable_views"] = int(torch.as_tensor(batch["view_mask"][index]).sum())
-        row["view_problems"] = "; ".join(p for p in json.loads(batch.get("view_problems", ["[]"] * 99)[index]) if p)
+        problems = view_problems(batch, index).items()
+        row["view_problems"] = "; ".join(f"{file}: {why}" if file else why for file, why in problems)
         for column, head in enumerate(self.names or self.heads):
             if head not in self.heads:
                 continue
@@ -108,7 +120,9 @@ class ProbeEvaluation:
     def write(self, engine: Engine) -> None:
         """Summarise and write every file."""
         self._bar.close()
-        rows, folder = gathered(self._rows), Path(self.output_dir)
+        rows, folder = list({row["case_id"]: row for row in gathered(self._rows)}.values()), Path(self.output_dir)
+        if not is_main_process():
+            return
         scored = [row for row in rows if row["readable_views"]]
         if not scored:
             raise ValueError(f"no study of {self.section!r} has a readable view; see python -m medvlm doctor.")
@@ -142,8 +156,10 @@ class ProbeEvaluation:
             points = choose_points(
                 rows, self.heads, self.section, self.target_sensitivity, digest, self.min_positives
             )
-            write_text_atomically(json.dumps(points, indent=4, allow_nan=False) + "\n", path)
-            logger.info("thresholds of %s chosen on %s and frozen in %s", list(points), self.section, path)
+            self._tell_missing(rows, points)
+            if points:
+                write_text_atomically(json.dumps(points, indent=4, allow_nan=False) + "\n", path)
+                logger.info("thresholds of %s chosen on %s and frozen in %s", list(points), self.section, path)
             return points
         if not path.is_file():
             return {}
@@ -153,12 +169,26 @@ class ProbeEvaluation:
             logger.warning("%s holds thresholds of %s for other weights than %s: not used", path, other, self.weights)
         return {head: point for head, point in points.items() if head not in other}
 
+    def _tell_missing(self, rows: list[dict], points: Mapping[str, dict]) -> None:
+        """Say which binary heads got no threshold, and why."""
+        binary = [head for head, spec in self.heads.items() if spec["kind"] == "binary"]
+        lost = {head: class_counts(rows, head) for head in binary if head not in points}
+        if lost:
+            words = "; ".join(f"{head}: {n[1]} positive and {n[0]} negative" for head, n in lost.items())
+            logger.warning(
+                "no threshold is chosen on %s (%s), at least %d positive are needed%s: verdicts at 0.5; enlarge the "
+                "section, or lower min_positives.",
+                self.section, words, self.min_positives, "" if points else ", and no file is written",
+            )  # fmt: skip
+        elif not binary:
+            logger.warning("none of the heads %s is binary: there is no threshold to choose", list(self.heads))
+
     def _compared(self, rows: list[dict]) -> dict[str, dict]:
         found = {}
         for name, file in (self.against or {}).items():
             ids = {row["case_id"] for row in rows}
             other = [row for row in read_rows(file) if row["case_id"] in ids]
-            found[name] = compare_probes(rows, other, self.heads)
+            found[name] = compare_probes(rows, other, self.heads, self.n_boot, self.seed)
         return found
 
 
@@ -176,16 +206,22 @@ def answers(head: str, kind: str, logits: Tensor | None) -> dict[str, float | No
     return {name: float(values[0])}
 
 
-def training_medians(cases: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping]) -> dict[str, float]:
-    """What looking at nothing would answer: the median of each regression target over the training section.
+def training_constants(cases: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping]) -> dict[str, float]:
+    """What looking at nothing would answer: the training section's commonest class, or its median of a regression.
 
     Args:
         cases: of the training section, with ``targets``.
         heads: settings by name; ``kind`` is read.
+
+    Returns:
+        By head; those of which no training study knows the target are left out. Of equally common classes the first.
     """
-    medians = {}
-    for head in (name for name, spec in heads.items() if spec["kind"] == "regression"):
-        known = [value for case in cases if (value := (case.get("targets") or {}).get(head)) is not None]
-        if known:
-            medians[head] = float(np.median(known))
-    return medians
+    constants: dict[str, float] = {}
+    for head, spec in heads.items():
+        known = [float(v) for case in cases if (v := (case.get("targets") or {}).get(head)) is not None]
+        if known and spec["kind"] == "regression":
+            constants[head] = float(np.median(known))
+        elif known:
+            counts = Counter(int(value > 0.5) if spec["kind"] == "binary" else int(value) for value in known)
+            constants[head] = min(counts, key=lambda kind: (-counts[kind], kind))
+    return constants

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from medvlm.metrics.fact_scores import GROUPS, f1_statistic
-from medvlm.metrics.intervals import Statistic, bootstrap_interval, paired_bootstrap, weighted_mean
+from medvlm.metrics.intervals import Statistic, interval_entry, paired_bootstrap, weighted_mean
 from medvlm.metrics.ranking import auc_statistic
 from medvlm.metrics.rows import check_unique, read_rows
 
@@ -96,8 +96,8 @@ def _scores(rows: Rows, seed: int, n_boot: int) -> dict[str, dict[str, Any]]:
         if statistic is None:
             continue
         value = float(statistic(np.ones((1, len(kept))))[0])
-        ci = bootstrap_interval(statistic, [_patient(row) for row in kept], n_boot, seed)
-        out[metric] = {"value": value if math.isfinite(value) else None, "ci": list(ci) if ci else None, "n": len(kept)}
+        interval = interval_entry(statistic, [_patient(row) for row in kept], n_boot, seed)
+        out[metric] = {"value": value if math.isfinite(value) else None, **interval, "n": len(kept)}
     return out
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from medvlm.metrics.bert_score import bert_score
 from medvlm.metrics.cine_comparison import compare_runs
 from medvlm.metrics.fact_scores import compare_facts
-from medvlm.metrics.intervals import bootstrap_interval, weighted_mean
+from medvlm.metrics.intervals import interval_entry, weighted_mean
 from medvlm.metrics.report_text import text_report
 from medvlm.metrics.retrieval import KS, retrieval_report, text_key
 from medvlm.metrics.summary import plain
@@ -199,6 +199,5 @@ def _captioning(studies: Sequence[Study], bert_model: str | None, draw: dict) ->
 def _bert(said: list[str], written: list[str], model: str, patients: list[str], draw: dict) -> dict[str, Any]:
     entries = {}
     for name, values in bert_score(said, written, model).items():
-        ci = bootstrap_interval(weighted_mean(values), patients, **draw)
-        entries[name] = {"value": float(values.mean()), "ci": list(ci) if ci else None}
+        entries[name] = {"value": float(values.mean()), **interval_entry(weighted_mean(values), patients, **draw)}
     return entries

@@ -1,7 +1,8 @@
 """Scores of the verdict "tumour or not", each with its interval, its method, and the majority baseline beside it.
 
 A case is called positive when its probability is at least the threshold. Every interval takes the patient as the unit:
-Wilson and DeLong where each patient has one case, the bootstrap by patient elsewhere.
+Wilson and DeLong where each patient has one case, the bootstrap by patient elsewhere; where a class has few patients,
+it draws them within the classes.
 
 Reference:
     Predictive values at a stated prevalence follow from Bayes' rule; MCC: B. W. Matthews, 1975.
@@ -14,7 +15,16 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from medvlm.metrics.calibration import calibration_errors, ece_statistic, reliability
-from medvlm.metrics.intervals import Statistic, bootstrap_interval, rate_interval, wilson
+from medvlm.metrics.intervals import (
+    BY_CLASS,
+    BY_PATIENT,
+    RARE,
+    Statistic,
+    interval_entry,
+    rare_strata,
+    rate_interval,
+    wilson,
+)
 from medvlm.metrics.ranking import (
     auc_statistic,
     average_precision_statistic,
@@ -25,7 +35,6 @@ from medvlm.metrics.ranking import (
 )
 
 PREVALENCES_PERCENT = (1, 5, 10)
-BOOTSTRAP = "bootstrap by patient"
 
 
 def confusion(tumour: np.ndarray, called: np.ndarray) -> dict[str, int]:
@@ -105,12 +114,23 @@ def rate_statistic(tumour: np.ndarray, called: np.ndarray, name: str) -> Statist
     return rate
 
 
-def majority_baseline(tumour: np.ndarray) -> dict[str, float]:
-    """What always answering the commoner class scores (the positive one at a tie)."""
+def majority_baseline(tumour: np.ndarray, majority: int | None = None) -> dict[str, float | int | str]:
+    """What always answering the commoner class scores.
+
+    Args:
+        tumour: ``(N,)`` of 0 and 1.
+        majority: the class that is commoner in the training section; None takes the one of these cases (the positive
+            one at a tie), which no real model could know.
+
+    Returns:
+        ``class``, ``chosen_on``, ``accuracy``, ``f1`` and ``balanced_accuracy``.
+    """
     prevalence = float((np.asarray(tumour) == 1).mean())
-    positive = prevalence >= 0.5
+    positive = prevalence >= 0.5 if majority is None else majority == 1
     return {
-        "accuracy": max(prevalence, 1 - prevalence),
+        "class": int(positive),
+        "chosen_on": "these cases" if majority is None else "training section",
+        "accuracy": prevalence if positive else 1 - prevalence,
         "f1": 2 * prevalence / (1 + prevalence) if positive else 0.0,
         "balanced_accuracy": 0.5,
     }
@@ -125,6 +145,8 @@ def classification_report(
     seed: int = 0,
     bins: int = 10,
     max_points: int = 200,
+    majority: int | None = None,
+    rare: int = RARE,
 ) -> dict:
     """All scores of a set of cases at one threshold, or at one for each case.
 
@@ -138,6 +160,8 @@ def classification_report(
         seed: of the bootstrap.
         bins: of the calibration error and the reliability table.
         max_points: of each curve.
+        majority: the commoner class of the training section, for the baseline.
+        rare: where a class has fewer patients, the bootstrap draws as many patients of each class as there are.
 
     Returns:
         ``n``, ``n_patients``, ``n_positive``, ``prevalence``, ``threshold`` (a list where there are several),
@@ -160,22 +184,23 @@ def classification_report(
     }
     patients = np.asarray([str(p) for p in patients])
     draw = {"n_boot": n_boot, "seed": seed}
+    drawn = draw | {"strata": rare_strata(tumour.tolist(), patients, rare)}
     if len(np.unique(tumour)) < 2:
         name = "sensitivity" if tumour[0] == 1 else "specificity"
         ci, method = rate_interval(called == (tumour == 1), patients, **draw)
         value = float((called == (tumour == 1)).mean())
         return report | {"note": "one class only", "rates": {name: _entry(value, ci, method)}}
-    metrics = _rate_metrics(tumour, called, patients, draw)
-    metrics["roc_auc"] = _auc_metric(tumour, probability, patients, draw)
+    metrics = _rate_metrics(tumour, called, patients, draw, drawn)
+    metrics["roc_auc"] = _auc_metric(tumour, probability, patients, drawn)
     for name, value, statistic in (
         ("pr_auc", None, average_precision_statistic(tumour, probability)),
         ("ece", calibration_errors(tumour, probability, bins)["ece"], ece_statistic(tumour, probability, bins)),
     ):
         value = float(statistic(np.ones((1, len(tumour))))[0]) if value is None else value
-        metrics[name] = _entry(value, bootstrap_interval(statistic, patients, **draw), BOOTSTRAP)
+        metrics[name] = _bootstrapped(value, statistic, patients, drawn)
     return report | {
         "metrics": metrics,
-        "baseline_majority": majority_baseline(tumour),
+        "baseline_majority": majority_baseline(tumour, majority),
         "curves": {
             "roc": roc_curve(tumour, probability, max_points),
             "pr": precision_recall_curve(tumour, probability, max_points),
@@ -193,7 +218,14 @@ def _entry(value: float, ci: tuple[float, float] | None, method: str) -> dict:
     return {"value": value, "ci": list(ci) if ci is not None else None, "method": method}
 
 
-def _rate_metrics(tumour: np.ndarray, called: np.ndarray, patients: np.ndarray, draw: dict) -> dict[str, dict]:
+def _bootstrapped(value: float, statistic: Statistic, patients: np.ndarray, drawn: dict) -> dict:
+    method = BY_PATIENT if drawn["strata"] is None else BY_CLASS
+    return {"value": value, **interval_entry(statistic, patients, **drawn), "method": method}
+
+
+def _rate_metrics(
+    tumour: np.ndarray, called: np.ndarray, patients: np.ndarray, draw: dict, drawn: dict
+) -> dict[str, dict]:
     """Values and intervals of everything in :func:`rates`."""
     values = {name: float(value) for name, value in rates(**confusion(tumour, called)).items()}
     right = called == (tumour == 1)
@@ -209,8 +241,7 @@ def _rate_metrics(tumour: np.ndarray, called: np.ndarray, patients: np.ndarray, 
         if name in of:
             metrics[name] = _entry(value, *rate_interval(right[of[name]], patients[of[name]], **draw))
         elif not name.startswith(("ppv_at", "npv_at")):
-            ci = bootstrap_interval(rate_statistic(tumour, called, name), patients, **draw)
-            metrics[name] = _entry(value, ci, BOOTSTRAP)
+            metrics[name] = _bootstrapped(value, rate_statistic(tumour, called, name), patients, drawn)
     return metrics | _through_bayes(values, metrics)
 
 
@@ -234,7 +265,7 @@ def _through_bayes(values: dict[str, float], metrics: dict[str, dict]) -> dict[s
     return found
 
 
-def _auc_metric(tumour: np.ndarray, probability: np.ndarray, patients: np.ndarray, draw: dict) -> dict:
+def _auc_metric(tumour: np.ndarray, probability: np.ndarray, patients: np.ndarray, drawn: dict) -> dict:
     found = delong(tumour, probability)
     if found.auc in (0.0, 1.0):
         # No resample varies. Positives and negatives can be paired off, one patient each: every pair is one trial.
@@ -242,4 +273,4 @@ def _auc_metric(tumour: np.ndarray, probability: np.ndarray, patients: np.ndarra
         return _entry(found.auc, wilson(int(found.auc) * pairs, pairs), "wilson on disjoint pairs")
     if len(set(patients)) == len(tumour) and np.isfinite(found.variance):
         return _entry(found.auc, found.interval(), "delong")
-    return _entry(found.auc, bootstrap_interval(auc_statistic(tumour, probability), patients, **draw), BOOTSTRAP)
+    return _bootstrapped(found.auc, auc_statistic(tumour, probability), patients, drawn)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medvlm.metrics.intervals import Statistic, bootstrap_interval
+from medvlm.metrics.intervals import Statistic, interval_entry
 
 _MIN_PATIENTS = 3
 
@@ -102,10 +102,9 @@ def source_from_features(
     answers = _out_of_fold(features, truth, patients, folds, seed)
     statistic = _balanced_accuracy(truth, answers, len(kept))
     value = float(statistic(np.ones((1, len(truth))))[0])
-    ci = bootstrap_interval(statistic, patients, n_boot, seed)
     return out | {
         "balanced_accuracy": value,
-        "ci": list(ci) if ci else None,
+        **interval_entry(statistic, patients, n_boot, seed),
         "chance": 1 / len(kept),
         "permutation": _permuted(features, truth, patients, folds, n_permutations, seed, value),
         "n": int(len(truth)),

@@ -13,7 +13,7 @@ import numpy as np
 
 from medvlm.metrics.angiography_facts import Fact, derived, extract_facts, fact_set
 from medvlm.metrics.angiography_places import TREE, VESSEL_OF
-from medvlm.metrics.intervals import Statistic, bootstrap_interval, paired_bootstrap
+from medvlm.metrics.intervals import Statistic, interval_entry, paired_bootstrap
 
 KINDS = ("stenosis", "occlusion", "normal", "calcification", "dominance", "vessel")
 GROUPS = ("findings", "all")
@@ -181,8 +181,8 @@ def _scores(counts: np.ndarray, units: list[str], draw: dict) -> dict:
 
 def _entry(statistic: Statistic, units: list[str], draw: dict) -> dict:
     value = float(statistic(np.ones((1, len(units))))[0])
-    ci = bootstrap_interval(statistic, units, **draw) if math.isfinite(value) else None
-    return {"value": _plain(value), "ci": list(ci) if ci else None}
+    interval = interval_entry(statistic, units, **draw) if math.isfinite(value) else {"ci": None}
+    return {"value": _plain(value), **interval}
 
 
 def _plain(value: object) -> object:

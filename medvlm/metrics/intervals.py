@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -12,6 +13,9 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 _CHUNK_CELLS = 4_000_000
 _MIN_DEFINED = 0.8
+RARE = 10
+"""A class with fewer patients is drawn within itself: one resample in 20,000 would be without it at 10."""
+BY_PATIENT, BY_CLASS = "bootstrap by patient", "bootstrap by patient within class"
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -55,7 +59,9 @@ def patient_weights(patients: Sequence[Hashable], n_boot: int, seed: int) -> np.
     return counts[:, index].astype(np.float64)
 
 
-def _draw(patients: Sequence[Hashable], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    patients: Sequence[Hashable], n_boot: int, seed: int, strata: Sequence[Hashable] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """How often each patient is drawn ``(B, P)``, and the patient of each case ``(N,)``."""
     if len(patients) == 0:
         raise ValueError("the bootstrap needs at least one case, got none.")
@@ -64,10 +70,47 @@ def _draw(patients: Sequence[Hashable], n_boot: int, seed: int) -> tuple[np.ndar
     _, index = np.unique(np.asarray([str(p) for p in patients]), return_inverse=True)
     n_patients = int(index.max()) + 1
     generator = np.random.default_rng(seed)
-    return generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_boot), index
+    if strata is None:
+        return generator.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_boot), index
+    if len(strata) != len(patients):
+        raise ValueError(f"one stratum a case is needed, got {len(strata)} for {len(patients)} cases.")
+    inside: list[set[str]] = [set() for _ in range(n_patients)]  # a patient with cases of two strata is of a third
+    for patient, stratum in zip(index, strata, strict=True):
+        inside[patient].add(str(stratum))
+    names = ["\n".join(sorted(own)) for own in inside]
+    counts = np.zeros((n_boot, n_patients), dtype=np.int64)
+    for stratum in sorted(set(names)):
+        members = np.flatnonzero([name == stratum for name in names])
+        counts[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=n_boot)
+    return counts, index
 
 
-def bootstrap(statistic: Statistic, patients: Sequence[Hashable], n_boot: int = 1000, seed: int = 0) -> np.ndarray:
+def rare_strata(
+    classes: Sequence[Hashable], patients: Sequence[Hashable], fewest: int = RARE
+) -> Sequence[Hashable] | None:
+    """The classes as strata of the bootstrap where one has so few patients that a resample may miss it.
+
+    Args:
+        classes: ``(N,)`` class of each case.
+        patients: ``(N,)`` patient of each case.
+        fewest: patients from which on a class is not rare.
+
+    Returns:
+        ``classes`` themselves, or None where none is rare.
+    """
+    whose: dict[Hashable, set[str]] = {}
+    for kind, patient in zip(classes, patients, strict=True):
+        whose.setdefault(kind, set()).add(str(patient))
+    return classes if any(len(own) < fewest for own in whose.values()) else None
+
+
+def bootstrap(
+    statistic: Statistic,
+    patients: Sequence[Hashable],
+    n_boot: int = 1000,
+    seed: int = 0,
+    strata: Sequence[Hashable] | None = None,
+) -> np.ndarray:
     """Values of a statistic over resamples of patients.
 
     Args:
@@ -75,11 +118,12 @@ def bootstrap(statistic: Statistic, patients: Sequence[Hashable], n_boot: int = 
         patients: ``(N,)`` patient of each case.
         n_boot: number of resamples B.
         seed: of the generator; the same seed draws the same patients for every statistic.
+        strata: ``(N,)`` stratum of each case, say its class: as many patients of each are drawn as there are.
 
     Returns:
         ``(B,)`` values, ``nan`` where undefined.
     """
-    counts, index = _draw(patients, n_boot, seed)
+    counts, index = _draw(patients, n_boot, seed, strata)
     step = max(1, _CHUNK_CELLS // len(index))
     chunks = (counts[start : start + step, index].astype(np.float64) for start in range(0, n_boot, step))
     return np.concatenate([statistic(weights) for weights in chunks])
@@ -101,15 +145,41 @@ def bootstrap_interval(
     n_boot: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    strata: Sequence[Hashable] | None = None,
 ) -> tuple[float, float] | None:
-    """Percentile interval of a statistic over resampled patients.
+    """Percentile interval of a statistic over resampled patients; arguments as in :func:`bootstrap`.
 
     Returns:
-        The limits, or None with fewer than two patients, or where most resamples leave the statistic undefined.
+        The limits, or None with fewer than two patients, or where a fifth of the resamples leave it undefined.
+    """
+    limits = interval_entry(statistic, patients, n_boot, seed, strata, confidence)["ci"]
+    return tuple(limits) if limits else None
+
+
+def interval_entry(
+    statistic: Statistic,
+    patients: Sequence[Hashable],
+    n_boot: int = 1000,
+    seed: int = 0,
+    strata: Sequence[Hashable] | None = None,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """An interval as ``evaluation.json`` holds it; arguments as in :func:`bootstrap`.
+
+    Returns:
+        ``ci``, as of :func:`bootstrap_interval` but a list, and where there are any ``dropped``: the resamples that
+        left the statistic undefined and had no part.
     """
     if len({str(p) for p in patients}) < 2:
-        return None
-    return percentile_interval(bootstrap(statistic, patients, n_boot, seed), confidence)
+        return {"ci": None}
+    values = bootstrap(statistic, patients, n_boot, seed, strata)
+    limits = percentile_interval(values, confidence)
+    return {"ci": list(limits) if limits else None} | _dropped(values)
+
+
+def _dropped(values: np.ndarray) -> dict[str, int]:
+    lost = int(np.count_nonzero(~np.isfinite(values)))
+    return {"dropped": lost} if lost else {}
 
 
 def paired_bootstrap(
@@ -119,26 +189,29 @@ def paired_bootstrap(
     n_boot: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
-) -> dict[str, float | list[float] | None]:
-    """Difference of two statistics of the same cases, on the same resamples of patients.
+    strata: Sequence[Hashable] | None = None,
+) -> dict[str, Any]:
+    """Difference of two statistics of the same cases, on the same resamples of patients; see :func:`bootstrap`.
 
     Returns:
         ``difference`` (a minus b), ``ci``, and the two-sided ``p``: twice the smaller share of resamples on the other
         side of zero (each share counts one resample more than there were, so that p is never 0). ``ci`` and ``p`` are
-        None with fewer than two patients, or where most resamples leave a value undefined.
+        None with fewer than two patients, or where most resamples leave a value undefined. ``dropped`` as in
+        :func:`interval_entry`.
     """
     whole = np.ones((1, len(patients)))
     difference = float(statistic_a(whole)[0] - statistic_b(whole)[0])
     if len({str(p) for p in patients}) < 2:
         return {"difference": difference, "ci": None, "p": None}
-    values = bootstrap(lambda weights: statistic_a(weights) - statistic_b(weights), patients, n_boot, seed)
+    values = bootstrap(lambda weights: statistic_a(weights) - statistic_b(weights), patients, n_boot, seed, strata)
     limits = percentile_interval(values, confidence)
     defined = values[np.isfinite(values)]
     if limits is None:
-        return {"difference": difference, "ci": None, "p": None}
+        return {"difference": difference, "ci": None, "p": None} | _dropped(values)
     below = (1 + np.count_nonzero(defined <= 0)) / (1 + len(defined))
     above = (1 + np.count_nonzero(defined >= 0)) / (1 + len(defined))
-    return {"difference": difference, "ci": list(limits), "p": float(min(1.0, 2 * min(below, above)))}
+    p = float(min(1.0, 2 * min(below, above)))
+    return {"difference": difference, "ci": list(limits), "p": p} | _dropped(values)
 
 
 def rate_interval(
@@ -165,7 +238,7 @@ def rate_interval(
         return wilson(int(hits.sum()), hits.size, confidence), "wilson"
     if hits.all() or not hits.any():
         return wilson(n_patients if hits.all() else 0, n_patients, confidence), "wilson on patients"
-    return bootstrap_interval(weighted_mean(hits), patients, n_boot, seed, confidence), "bootstrap by patient"
+    return bootstrap_interval(weighted_mean(hits), patients, n_boot, seed, confidence), BY_PATIENT
 
 
 def weighted_mean(values: np.ndarray) -> Statistic:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from medvlm.metrics.classification import classification_report
-from medvlm.metrics.intervals import Statistic, bootstrap_interval, weighted_mean
+from medvlm.metrics.intervals import BY_CLASS, BY_PATIENT, paired_bootstrap, rare_strata
+from medvlm.metrics.multiclass import multiclass_report
 from medvlm.metrics.operating_point import check_operating_point, choose_operating_point
 from medvlm.metrics.ranking import auc_statistic, delong_paired
 from medvlm.metrics.regression import regression_report
@@ -30,6 +31,12 @@ def answer_column(head: str) -> str:
 def known_rows(rows: Sequence[Row], head: str) -> list[Row]:
     """The rows whose truth and answer are both there."""
     return [r for r in rows if r.get(truth_column(head)) is not None and r.get(answer_column(head)) is not None]
+
+
+def class_counts(rows: Sequence[Row], head: str) -> tuple[int, int]:
+    """Known studies of a binary head without and with the finding."""
+    truth = [row[truth_column(head)] > 0.5 for row in known_rows(rows, head)]
+    return len(truth) - sum(truth), sum(truth)
 
 
 def choose_points(
@@ -82,15 +89,15 @@ def summarise_probes(
             multiclass head also ``pred_HEAD_K``, the probability of class K.
         heads: settings by name; ``kind`` and ``classes`` are read.
         points: the frozen operating point of binary heads; 0.5 where there is none.
-        constants: of regression heads, what looking at nothing would answer (the training median).
+        constants: what looking at nothing would answer: of a regression head the training median, of the others the
+            commonest class of the training section; these studies' own where it is not given.
         n_boot: resamples of patients.
         seed: of the resamples.
 
     Returns:
         By head ``kind`` and, of a binary one, what ``classification_report`` gives with its ``operating_point``; of a
-        multiclass one ``n``, ``confusion`` (rows true, columns predicted), ``metrics`` (``accuracy``,
-        ``balanced_accuracy``, ``macro_auc``) and ``baseline_majority``; of a regression what ``regression_report``
-        gives. A head without a known truth has ``n`` 0 and a ``note``.
+        multiclass one what ``multiclass_report`` gives; of a regression what ``regression_report`` gives. The baselines
+        say what they were ``chosen_on``. A head without a known truth has ``n`` 0 and a ``note``.
     """
     found = {}
     for head, spec in heads.items():
@@ -101,66 +108,40 @@ def summarise_probes(
         truth = np.array([row[truth_column(head)] for row in known], dtype=float)
         answer = np.array([row[answer_column(head)] for row in known], dtype=float)
         patients = [row["patient_id"] for row in known]
-        draw = {"n_boot": n_boot, "seed": seed}
+        draw, constant = {"n_boot": n_boot, "seed": seed}, (constants or {}).get(head)
         if spec["kind"] == "binary":
             point = check_operating_point((points or {}).get(head))
-            report = classification_report(truth > 0.5, answer, patients, point["threshold"], **draw)
+            report = classification_report(truth > 0.5, answer, patients, point["threshold"], majority=constant, **draw)
             report["operating_point"] = point
         elif spec["kind"] == "multiclass":
             chances = np.array([[row[f"{answer_column(head)}_{k}"] for k in range(spec["classes"])] for row in known])
-            report = multiclass_report(truth.astype(int), chances, patients, **draw)
+            report = multiclass_report(truth.astype(int), chances, patients, constant, **draw)
         else:
-            report = regression_report(truth, answer, patients, (constants or {}).get(head), **draw)
+            report = regression_report(truth, answer, patients, constant, **draw)
+            if constant is not None:
+                report["baseline_constant"]["chosen_on"] = "training section"
         found[head] = {"kind": spec["kind"], **report}
     return plain(found)
 
 
-def multiclass_report(
-    truth: np.ndarray, probability: np.ndarray, patients: Sequence, n_boot: int = 1000, seed: int = 0
-) -> dict:
-    """Accuracy, balanced accuracy and the mean one-against-rest AUC of a head with several classes.
+def compare_probes(
+    rows: Sequence[Row], other: Sequence[Row], heads: Mapping[str, Mapping], n_boot: int = 1000, seed: int = 0
+) -> dict[str, dict]:
+    """The AUCs of two runs on the same studies, by head.
+
+    DeLong's paired test takes studies for independent: it is used where each patient has one study, and elsewhere the
+    bootstrap that draws the same patients for both runs.
 
     Args:
-        truth: ``(N,)`` classes 0 to K - 1.
-        probability: ``(N, K)``.
-        patients: ``(N,)``.
+        rows: of the first run.
+        other: of the second, in any order.
+        heads: settings by name; ``kind`` is read.
         n_boot: resamples of patients.
         seed: of the resamples.
-    """
-    classes = probability.shape[1]
-    called = probability.argmax(axis=1)
-    right = (called == truth).astype(float)
-    counts = np.bincount(truth, minlength=classes)
-    present = [k for k in range(classes) if 0 < counts[k] < len(truth)]
 
-    def balanced(weights: np.ndarray) -> np.ndarray:
-        own = [(truth == k).astype(float) for k in range(classes) if counts[k]]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.mean([(weights @ (member * right)) / (weights @ member) for member in own], axis=0)
-
-    areas = [auc_statistic((truth == k).astype(int), probability[:, k]) for k in present]
-    statistics: dict[str, Statistic] = {"accuracy": weighted_mean(right), "balanced_accuracy": balanced}
-    if areas:
-        statistics["macro_auc"] = lambda weights: np.mean([area(weights) for area in areas], axis=0)
-    ones = np.ones((1, len(truth)))
-    metrics = {}
-    for name, statistic in statistics.items():
-        ci = bootstrap_interval(statistic, patients, n_boot, seed)
-        metrics[name] = {"value": float(statistic(ones)[0]), "ci": list(ci) if ci else None}
-    matrix = np.zeros((classes, classes), dtype=int)
-    np.add.at(matrix, (truth, called), 1)
-    majority = int(counts.argmax())
-    return {
-        "n": len(truth),
-        "n_patients": len(set(map(str, patients))),
-        "confusion": matrix.tolist(),
-        "metrics": metrics,
-        "baseline_majority": {"class": majority, "accuracy": float(counts[majority] / len(truth))},
-    }
-
-
-def compare_probes(rows: Sequence[Row], other: Sequence[Row], heads: Mapping[str, Mapping]) -> dict[str, dict]:
-    """The AUCs of two runs on the same studies, by head: DeLong's paired test.
+    Returns:
+        By binary head with both classes ``n``, ``n_patients``, ``difference`` (first minus second), ``ci``, ``p`` and
+        ``method``.
 
     Raises:
         ValueError: when the runs hold other studies.
@@ -172,10 +153,19 @@ def compare_probes(rows: Sequence[Row], other: Sequence[Row], heads: Mapping[str
     for head in (name for name, spec in heads.items() if spec["kind"] == "binary"):
         known = [r for r in known_rows(rows, head) if theirs[r["case_id"]].get(answer_column(head)) is not None]
         truth = np.array([int(row[truth_column(head)] > 0.5) for row in known])
-        if len(set(truth.tolist())) == 2:
-            scores = (
-                np.array([row[answer_column(head)] for row in known], dtype=float),
-                np.array([theirs[row["case_id"]][answer_column(head)] for row in known], dtype=float),
-            )
-            found[head] = {"n": len(known), **delong_paired(truth, *scores)}
+        if len(set(truth.tolist())) < 2:
+            continue
+        scores = (
+            np.array([row[answer_column(head)] for row in known], dtype=float),
+            np.array([theirs[row["case_id"]][answer_column(head)] for row in known], dtype=float),
+        )
+        patients = [str(row["patient_id"]) for row in known]
+        n = {"n": len(known), "n_patients": len(set(patients))}
+        if n["n_patients"] == n["n"]:
+            found[head] = {**n, **delong_paired(truth, *scores), "method": "delong, paired"}
+            continue
+        strata = rare_strata(truth.tolist(), patients)
+        areas = (auc_statistic(truth, score) for score in scores)
+        difference = paired_bootstrap(*areas, patients, n_boot, seed, strata=strata)
+        found[head] = {**n, **difference, "method": f"paired {BY_PATIENT if strata is None else BY_CLASS}"}
     return plain(found)

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from medvlm.metrics.agreement import bland_altman
-from medvlm.metrics.intervals import Statistic, bootstrap_interval, weighted_mean
+from medvlm.metrics.intervals import Statistic, interval_entry, weighted_mean
 
 
 def r2_statistic(target: np.ndarray, predicted: np.ndarray) -> Statistic:
@@ -81,8 +81,9 @@ def regression_report(
     metrics = {}
     for name, statistic in statistics.items():
         value = float(statistic(np.ones((1, len(true))))[0])
-        ci = bootstrap_interval(statistic, units, n_boot, seed) if math.isfinite(value) else None
-        metrics[name] = {"value": value if math.isfinite(value) else None, "ci": list(ci) if ci else None}
+        defined = math.isfinite(value)
+        interval = interval_entry(statistic, units, n_boot, seed) if defined else {"ci": None}
+        metrics[name] = {"value": value if defined else None, **interval}
     answer = float(np.median(true)) if constant is None else float(constant)
     return {
         "n": len(true),

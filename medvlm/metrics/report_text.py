@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from medvlm.metrics.intervals import Statistic, bootstrap_interval, weighted_mean
+from medvlm.metrics.intervals import Statistic, interval_entry, weighted_mean
 from medvlm.metrics.ngrams import bleu, bleu_counts, cider, rouge_l
 
 _WORD = re.compile(r"\d+(?:\.\d+)?%?|[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -136,8 +136,7 @@ def _pooled(counts: np.ndarray, score: Callable[[np.ndarray], np.ndarray]) -> St
 
 
 def _entry(statistic: Statistic, units: list[str], draw: dict) -> dict:
-    ci = bootstrap_interval(statistic, units, **draw)
-    return {"value": float(statistic(np.ones((1, len(units))))[0]), "ci": list(ci) if ci else None}
+    return {"value": float(statistic(np.ones((1, len(units))))[0]), **interval_entry(statistic, units, **draw)}
 
 
 def _check(generated: Sequence[str], written: Sequence[str], patients: Sequence[Hashable]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from medvlm.metrics.intervals import Statistic, bootstrap_interval, weighted_mean
+from medvlm.metrics.intervals import Statistic, interval_entry, weighted_mean
 from medvlm.metrics.tied_ranks import CosineSimilarity, Similarity, random_ranks, scores, tied_ranks
 
 KS = (1, 5, 10)
@@ -118,10 +118,9 @@ def retrieval_scores(
     for name, values in found.items():
         make: Callable[[np.ndarray], Statistic] = weighted_median if name == "first_rank" else weighted_mean
         statistic, whole = make(values[kept]), np.ones((1, len(kept)))
-        ci = bootstrap_interval(statistic, units, n_boot, seed)
         metrics["median_rank" if name == "first_rank" else name] = {
             "value": float(statistic(whole)[0]),
-            "ci": list(ci) if ci else None,
+            **interval_entry(statistic, units, n_boot, seed),
             "chance": float(make(chance[name][kept])(whole)[0]),
         }
     return head | {"metrics": metrics}

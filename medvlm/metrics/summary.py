@@ -13,7 +13,7 @@ from medvlm.metrics.agreement import bland_altman, heads_agree
 from medvlm.metrics.classification import classification_report
 from medvlm.metrics.comparison import compare_rows, own_thresholds
 from medvlm.metrics.confounding import confounding_note, label_by_source, label_from_source, source_from_features
-from medvlm.metrics.intervals import bootstrap_interval, weighted_mean
+from medvlm.metrics.intervals import interval_entry, weighted_mean
 from medvlm.metrics.operating_point import check_operating_point, threshold_for
 from medvlm.metrics.rows import check_unique, read_rows, regions_of
 
@@ -139,10 +139,9 @@ def _mean(values: list[tuple[dict, float | None]], seed: int, n_boot: int) -> di
     if not kept:
         return {"value": None, "ci": None, "n": 0, "median": None, "std": None}
     numbers = np.array([value for _, value in kept])
-    ci = bootstrap_interval(weighted_mean(numbers), [patient for patient, _ in kept], n_boot, seed)
     return {
         "value": float(numbers.mean()),
-        "ci": list(ci) if ci else None,
+        **interval_entry(weighted_mean(numbers), [patient for patient, _ in kept], n_boot, seed),
         "n": len(kept),
         "median": float(np.median(numbers)),
         "std": float(numbers.std(ddof=1)) if len(kept) > 1 else None,

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 
 import pytest
 import torch
 from ignite.engine import Engine
 
-from medvlm.handlers.probe_evaluation import ProbeEvaluation, training_medians
+from medvlm.handlers.probe_evaluation import ProbeEvaluation, training_constants
 
 HEADS = {
     "stenosis": {"kind": "binary"},
@@ -18,7 +19,7 @@ HEADS = {
 
 @pytest.fixture
 def run(tmp_path):
-    def evaluate(**settings) -> dict:
+    def evaluate(heads=HEADS, repeated: int = 1, **settings) -> dict:
         truth = torch.tensor([[1.0, 2.0, 80.0], [0.0, 0.0, 10.0], [1.0, 1.0, 90.0], [0.0, 0.0, 20.0]])
         known = torch.ones(4, 3)
         known[2, 1] = 0
@@ -28,7 +29,9 @@ def run(tmp_path):
             "patient_id": ["p1", "p2", "p3", "p4"],
             "source": ["x"] * 4,
             "view_mask": valid[:, None].expand(4, 2),
-            "view_problems": [json.dumps(["", ""])] * 3 + [json.dumps(["v1.dcm: truncated", "v2.dcm: no pixels"])],
+            "view_files": [json.dumps(["far/s/v1.dcm", "far/s/v2.dcm"])] * 4,
+            "view_problems": [json.dumps(["", ""])] * 3 + [json.dumps(["far/s/v1.dcm: truncated", "no pixels"])],
+            "view_skipped": [json.dumps({"far/s/v3.dcm": "cut short"})] + ["{}"] * 3,
         }
         pred = {
             "stenosis": torch.tensor([[2.0], [-2.0], [0.5], [float("nan")]]),
@@ -38,14 +41,14 @@ def run(tmp_path):
         }
         (tmp_path / "probe.pt").write_bytes(b"weights")
         handler = ProbeEvaluation(
-            tmp_path / "out", HEADS, {"name": "b", "version": "1"}, tmp_path / "probe.pt", tmp_path / "points.json",
+            tmp_path / "out", heads, {"name": "b", "version": "1"}, tmp_path / "probe.pt", tmp_path / "points.json",
             n_boot=20, progress=False, **settings,
         )  # fmt: skip
         engine = Engine(
             lambda _, b: {"pred": pred, "label": {"study_valid": valid, "targets": truth, "targets_known": known}}
         )
         handler.attach(engine)
-        return engine.run([batch]).evaluation
+        return getattr(engine.run([batch] * repeated), "evaluation", None)
 
     return evaluate
 
@@ -56,9 +59,39 @@ def test_an_unreadable_study_is_listed_and_scored_nowhere(run, tmp_path):
     assert evaluation["heads"]["stenosis"]["n"] == 3 and evaluation["heads"]["dominance"]["n"] == 2
     with open(tmp_path / "out" / "cases.csv", encoding="utf-8", newline="") as stream:
         lost = list(csv.DictReader(stream))[3]
-    assert lost["pred_stenosis"] == "" and "v1.dcm: truncated" in lost["view_problems"]
+    assert lost["pred_stenosis"] == "" and lost["view_problems"] == "s/v1.dcm: truncated; s/v2.dcm: no pixels"
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "v2.dcm: no pixels" in page and "could not be made" not in page
+    assert "s/v2.dcm: no pixels" in page and "could not be made" not in page
+
+
+def test_files_that_gave_way_to_others_are_named(run, tmp_path):
+    run()
+    with open(tmp_path / "out" / "cases.csv", encoding="utf-8", newline="") as stream:
+        assert next(csv.DictReader(stream))["view_problems"] == "s/v3.dcm: cut short"
+
+
+def test_a_study_that_a_sampler_repeats_counts_once(run):
+    assert run(repeated=2)["n"]["studies"] == 4
+
+
+def test_the_first_process_writes_for_all(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("medvlm.handlers.probe_evaluation.is_main_process", lambda: False)
+    assert run() is None and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("heads", "words"),
+    [
+        (HEADS, "stenosis: 2 positive and 1 negative), at least 5 positive are needed, and no file is written"),
+        ({"percent": {"kind": "regression"}}, "none of the heads ['percent'] is binary"),
+    ],
+    ids=["too few positives", "no binary head"],
+)
+def test_calibration_without_a_threshold_says_why_and_writes_no_file(run, tmp_path, caplog, heads, words):
+    with caplog.at_level(logging.INFO):
+        run(heads, freeze=True, section="validation", min_positives=5, names=list(HEADS))
+    assert words in caplog.text and "frozen in" not in caplog.text
+    assert not (tmp_path / "points.json").exists()
 
 
 def test_thresholds_are_frozen_on_validation_and_read_on_test(run, tmp_path):
@@ -69,6 +102,17 @@ def test_thresholds_are_frozen_on_validation_and_read_on_test(run, tmp_path):
     assert run()["heads"]["stenosis"]["threshold"] == 0.5
 
 
-def test_medians_come_from_the_training_section():
-    cases = [{"targets": {"percent": value}} for value in (10.0, 50.0, 60.0, None)] + [{}]
-    assert training_medians(cases, HEADS) == {"percent": 50.0}
+def test_constants_come_from_the_training_section():
+    targets = [(1, 2, 10.0), (0, 2, 50.0), (0, 1, 60.0), (None, None, None)]
+    cases = [{"targets": dict(zip(HEADS, values, strict=True))} for values in targets]
+    assert training_constants([*cases, {}], HEADS) == {"stenosis": 0, "dominance": 2, "percent": 50.0}
+    assert training_constants(cases[3:], HEADS) == {}
+
+
+def test_the_report_says_what_the_baselines_and_the_comparison_are(run, tmp_path):
+    run()
+    rows = str(tmp_path / "out" / "cases.csv")
+    evaluation = run(constants={"stenosis": 0, "dominance": 2, "percent": 50.0}, against={"other": rows})
+    assert evaluation["heads"]["stenosis"]["baseline_majority"]["accuracy"] == pytest.approx(1 / 3)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "chosen on: training section" in page and "delong, paired" in page and "could not be made" not in page

@@ -114,3 +114,23 @@ def test_one_class_only_gives_the_one_rate_that_exists(label, rate, value):
 def test_patients_must_match_cases():
     with pytest.raises(ValueError, match="one patient a case"):
         classification_report([0, 1], [0.1, 0.9], "a")
+
+
+def test_a_class_of_few_patients_is_drawn_within_itself_and_no_resample_is_lost(sample):
+    tumour, probability = sample
+    tumour = np.where(np.arange(80) < 4, 1, 0)
+    patients = np.arange(80) // 2  # two positive patients
+    report = classification_report(tumour, probability, patients, n_boot=200)
+    assert report["metrics"]["pr_auc"]["method"] == "bootstrap by patient within class"
+    assert report["metrics"]["roc_auc"]["method"] == "bootstrap by patient within class"
+    assert all("dropped" not in entry for entry in report["metrics"].values())
+    whole = classification_report(tumour, probability, patients, n_boot=200, rare=0)
+    assert whole["metrics"]["pr_auc"]["method"] == "bootstrap by patient"
+    assert whole["metrics"]["pr_auc"]["dropped"] > 0
+
+
+def test_the_baseline_answers_the_commoner_class_of_the_training_section():
+    assert majority_baseline(np.array([1, 1, 1, 0]), majority=0) == {
+        "class": 0, "chosen_on": "training section", "accuracy": 0.25, "f1": 0.0, "balanced_accuracy": 0.5
+    }  # fmt: skip
+    assert majority_baseline(np.array([1, 1, 1, 0]))["chosen_on"] == "these cases"

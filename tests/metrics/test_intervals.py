@@ -8,9 +8,11 @@ import pytest
 from medvlm.metrics.intervals import (
     bootstrap,
     bootstrap_interval,
+    interval_entry,
     paired_bootstrap,
     patient_weights,
     percentile_interval,
+    rare_strata,
     rate_interval,
     weighted_mean,
     wilson,
@@ -115,3 +117,44 @@ def test_rates_of_patients_with_several_cases_are_bootstrapped():
     ci, method = rate_interval(np.array([1, 0, 1, 1, 0, 1]), list("aabbcc"), 500)
     assert method == "bootstrap by patient"
     assert ci[0] < 4 / 6 < ci[1]
+
+
+def share_of(label):
+    """The share of resamples' weight on cases with a label; undefined without any."""
+
+    def share(weights):
+        with np.errstate(invalid="ignore"):
+            return (weights @ label) / (weights @ label)
+
+    return share
+
+
+def test_within_strata_as_many_patients_of_each_are_drawn_as_there_are():
+    strata, label = [1, 1, 0, 0, 0, 0, 0, 0, 0, 0], np.r_[np.ones(2), np.zeros(8)]
+    sums = bootstrap(lambda weights: weights @ label, range(10), 300, 0, strata)
+    np.testing.assert_array_equal(sums, 2)
+    assert len(set(bootstrap(lambda weights: weights[:, 0], range(10), 300, 0, strata).tolist())) > 1
+
+
+def test_a_patient_with_cases_of_two_classes_stays_whole():
+    patients, strata = list("aabcdd"), [0, 1, 0, 1, 1, 0]
+    pairs = bootstrap(lambda weights: weights[:, 0] - weights[:, 1], patients, 100, 0, strata)
+    np.testing.assert_array_equal(pairs, 0)
+    with pytest.raises(ValueError, match="one stratum a case"):
+        bootstrap(weighted_mean(np.ones(6)), patients, 5, 0, [0])
+
+
+def test_resamples_that_leave_a_value_undefined_are_counted():
+    label = np.r_[np.ones(2), np.zeros(18)]
+    entry = interval_entry(share_of(label), range(20), 1000)
+    assert entry["dropped"] == pytest.approx(1000 * (18 / 20) ** 20, abs=40) and entry["ci"] == [1.0, 1.0]
+    assert interval_entry(share_of(label), range(20), 1000, strata=label) == {"ci": [1.0, 1.0]}
+    rarer = interval_entry(share_of(np.eye(20)[0]), range(20), 1000)
+    assert rarer["ci"] is None and rarer["dropped"] > 200
+    assert paired_bootstrap(share_of(label), weighted_mean(label), range(20))["dropped"] > 0
+
+
+def test_classes_are_strata_where_one_has_few_patients():
+    classes, patients = [0] * 20 + [1] * 10, list(range(30))
+    assert rare_strata(classes, patients) is None
+    assert rare_strata(classes, [*patients[:-1], 28]) is classes  # nine patients of class 1

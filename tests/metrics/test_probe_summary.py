@@ -3,13 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medvlm.metrics.probe_summary import choose_points, compare_probes, multiclass_report, summarise_probes
+from medvlm.metrics.probe_summary import choose_points, compare_probes, summarise_probes
 
 HEADS = {
     "stenosis": {"kind": "binary"},
     "dominance": {"kind": "multiclass", "classes": 3},
     "percent": {"kind": "regression"},
 }
+
+BASELINES = {"stenosis": "majority", "dominance": "majority", "percent": "constant"}
 
 
 @pytest.fixture
@@ -60,18 +62,32 @@ def test_thresholds_are_chosen_for_binary_heads_and_never_on_test(rows):
         choose_points(rows, HEADS, "test")
 
 
-def test_balanced_accuracy_counts_classes_alike():
-    truth = np.array([0] * 8 + [1] * 2)
-    chances = np.tile([0.9, 0.1], (10, 1))
-    report = multiclass_report(truth, chances, list(range(10)), n_boot=20)
-    assert report["metrics"]["accuracy"]["value"] == pytest.approx(0.8)
-    assert report["metrics"]["balanced_accuracy"]["value"] == pytest.approx(0.5)
-    assert report["confusion"] == [[8, 0], [2, 0]] and report["baseline_majority"]["accuracy"] == 0.8
+def test_every_baseline_is_that_of_the_training_section_where_it_is_given(rows):
+    found = summarise_probes(rows, HEADS, constants={"stenosis": 1, "dominance": 2, "percent": 50.0}, n_boot=20)
+    chosen = [found[head][f"baseline_{kind}"]["chosen_on"] for head, kind in BASELINES.items()]
+    assert chosen == ["training section"] * 3
+    assert found["dominance"]["baseline_majority"]["class"] == 2
+    assert found["dominance"]["baseline_majority"]["accuracy"] == pytest.approx(16 / 50)  # class 0 has 17 of these
+    own = summarise_probes(rows, HEADS, n_boot=20)
+    assert [own[head][f"baseline_{kind}"]["chosen_on"] for head, kind in BASELINES.items()] == ["these cases"] * 3
 
 
 def test_two_runs_are_compared_study_by_study(rows):
+    rows = [{**row, "patient_id": row["case_id"]} for row in rows]
     worse = [{**row, "pred_stenosis": 0.5} for row in rows[::-1]]
     found = compare_probes(rows, worse, HEADS)["stenosis"]
-    assert found["n"] == 60 and found["difference"] > 0.3 and found["p"] < 1e-6
+    assert found["n"] == 60 and found["difference"] > 0.3 and found["p"] < 1e-6 and "delong" in found["method"]
     with pytest.raises(ValueError, match="the same studies"):
         compare_probes(rows, worse[1:], HEADS)
+
+
+def test_studies_of_one_patient_are_drawn_together_when_runs_are_compared(rows):
+    once = [{**row, "patient_id": row["case_id"]} for row in rows]
+    often = [{**row, "case_id": f"{row['case_id']} {k}"} for row in once for k in range(6)]
+    worse = [{**row, "pred_stenosis": 1 - row["pred_stenosis"] if n % 12 < 6 else 0.5} for n, row in enumerate(often)]
+    found = compare_probes(often, worse, HEADS, n_boot=400)["stenosis"]
+    assert found["method"] == "paired bootstrap by patient" and (found["n"], found["n_patients"]) == (360, 60)
+    naive = [{**row, "patient_id": row["case_id"]} for row in often]
+    delong = compare_probes(naive, [{**row, "patient_id": row["case_id"]} for row in worse], HEADS)["stenosis"]
+    assert found["difference"] == pytest.approx(delong["difference"])
+    assert np.ptp(found["ci"]) > 1.5 * np.ptp(delong["ci"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medvlm.visualize import figures
@@ -26,7 +26,8 @@ MAIN = {"binary": "roc_auc", "multiclass": "balanced_accuracy", "regression": "m
 NAMES = {
     "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "ece": "ECE",
     "sensitivity": "Sensitivity", "specificity": "Specificity", "balanced_accuracy": "Balanced accuracy",
-    "accuracy": "Accuracy", "macro_auc": "Mean AUC, one against the rest", "bias": "Bias", "ppv": "PPV", "npv": "NPV",
+    "accuracy": "Accuracy", "macro_auc": "Mean AUC, one against the rest", "macro_f1": "Mean F1",
+    "macro_pr_auc": "Mean PR-AUC, one against the rest", "bias": "Bias", "ppv": "PPV", "npv": "NPV",
     "mcc": "MCC",
 }  # fmt: skip
 UNITS = ("mae", "rmse", "bias")
@@ -80,7 +81,11 @@ def _head(head: str, report: Mapping[str, Any]) -> Markup:
     elif report.get("kind") == "multiclass":
         matrix = report.get("confusion") or []
         header = ["True class", *[f"called {k}" for k in range(len(matrix))]]
-        drawn = table(header, [[str(k), *map(count, row)] for k, row in enumerate(matrix)], "Confusion")
+        confusion = table(header, [[str(k), *map(count, row)] for k, row in enumerate(matrix)], "Confusion")
+        bins = ("reliability", figures.reliability_diagram(report), "A dot a bin of probabilities.")
+        drawn = join([confusion, _drawings(head, [bins])])
+    chosen = majority.get("chosen_on") or constant.get("chosen_on")
+    words += f"; what looking at nothing answers is chosen on: {chosen}" if chosen else ""
     return section(
         name,
         title,
@@ -96,6 +101,10 @@ def _curves(head: str, report: Mapping[str, Any]) -> Markup:
         ("reliability", figures.reliability_diagram(report), "A dot a bin of probabilities."),
         ("confusion", figures.confusion_matrix(report, (f"no {head}", head)), "Verdicts at the operating point."),
     )
+    return _drawings(head, drawn)
+
+
+def _drawings(head: str, drawn: Iterable[tuple[str, Any, str]]) -> Markup:
     return gallery([drawing(figure, f"{name} {head}", words, "Nothing to draw.") for name, figure, words in drawn])
 
 
@@ -108,19 +117,20 @@ def _baseline(metric: str, majority: Mapping[str, Any], constant: Mapping[str, A
 
 
 def compared(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
-    """Differences of AUC to other runs, by DeLong's paired test."""
+    """Differences of AUC to other runs, and how they were tested."""
     lines = []
     for name, found in part(evaluation, "against").items():
         for head, entry in found.items():
             low, high = entry.get("ci") or (None, None)
             interval = "" if low is None else f" ({low:+.3f} to {high:+.3f})"
             difference = f"{entry.get('difference', float('nan')):+.3f}{interval}"
-            lines.append([name, head, count(entry.get("n")), difference, p_value(entry.get("p"))])
+            tested = (p_value(entry.get("p")), entry.get("method") or "")
+            lines.append([name, head, count(entry.get("n")), difference, *tested])
     if not lines:
         return None
     words = "The AUC of this run minus the other's on the same studies; an interval that holds 0 shows no difference."
-    header = ["Other run", "Head", "n", "Difference (95% CI)", "p (DeLong)"]
-    return section("against", "Against other runs", paragraph(words), table(header, lines, words=(0, 1)))
+    header = ["Other run", "Head", "n", "Difference (95% CI)", "p", "Method"]
+    return section("against", "Against other runs", paragraph(words), table(header, lines, words=(0, 1, 5)))
 
 
 def unreadable(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
