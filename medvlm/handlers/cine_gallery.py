@@ -98,8 +98,8 @@ def embed_gallery(
     with eval_mode(network), torch.autocast(kind, enabled=amp):
         for batch in tqdm(loader, desc="gallery", disable=not progress):
             video, target, _, inputs = prepare_batch(batch, device, False)
-            given = [inputs.get(name) for name in ("view_mask", "angles", "side", "side_known")]
-            embedding = network.embed_study(video, *given).float().cpu().numpy()
+            given = {name: inputs[name] for name in ("view_mask", "angles", "side", "side_known") if name in inputs}
+            embedding = network.embed_study(video, **given).float().cpu().numpy()
             for index, case in enumerate(batch["case_id"]):
                 if bool(target["study_valid"][index]) and batch["report"][index].strip():
                     patient = batch["patient_id"][index] or str(case)
