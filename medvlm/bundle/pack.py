@@ -20,8 +20,8 @@ STATE = ("_state.pt", "verify_model.ts", "stages.json", ".tmp")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip file can hold
 
 
-def pack(bundle: str, out: str = ".", allow_without_weights: bool = False) -> Path:
-    """Pack a bundle into ``<name>_v<version>.zip``, the release asset that MONAI's download expects.
+def pack(bundle: str, out: str = ".", allow_without_weights: bool = False, verify: bool = True) -> Path:
+    """Verify a bundle, then pack it into ``<name>_v<version>.zip``, the release asset that MONAI's download expects.
 
     The zip holds ``<name>/`` with LICENSE, configs, docs and models; logs, caches, evaluations and training states
     stay out. The same bundle gives the same bytes on every machine. An entry of ``large_files`` whose file is packed
@@ -31,13 +31,14 @@ def pack(bundle: str, out: str = ".", allow_without_weights: bool = False) -> Pa
         bundle: name or path of the bundle.
         out: folder of the zip file, made when it is missing.
         allow_without_weights: pack although ``models/model.pt`` is missing.
+        verify: refuse a bundle that ``python -m medvlm verify`` finds fault with.
 
     Returns:
         The zip file.
 
     Raises:
         FileNotFoundError: no such bundle, or no weights.
-        ValueError: the metadata has no version, or the changelog does not mention it.
+        ValueError: the metadata has no version, the changelog does not mention it, or a check failed.
     """
     root = find_bundle(bundle)
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -49,6 +50,12 @@ def pack(bundle: str, out: str = ".", allow_without_weights: bool = False) -> Pa
             f"{root.name} has no {WEIGHTS.as_posix()}. Train it first (python -m medvlm train {root.name} "
             "--dataset_dir DIR), or pack the configuration alone with --allow_without_weights."
         )
+    if verify:
+        from medvlm.bundle.verify import verify as check
+
+        report = check(str(root), allow_without_weights=allow_without_weights)
+        if report.status:
+            raise ValueError(f"{root.name} is not packed (--verify False packs it as it is):\n{report}")
     target = Path(out) / f"{root.name}_v{version}.zip"
     with replacing(target) as temporary:
         _write(root, temporary)

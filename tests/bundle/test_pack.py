@@ -61,6 +61,14 @@ def test_refuses_a_version_that_the_changelog_lacks(toy, tmp_path):
         pack(str(toy), str(tmp_path))
 
 
+def test_refuses_what_does_not_verify_unless_told_so(toy, tmp_path):
+    (toy / "docs" / "data_license.txt").unlink()
+    with pytest.raises(ValueError, match=r"toy is not packed[\s\S]*docs/data_license.txt is missing"):
+        pack(str(toy), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    assert pack(str(toy), str(tmp_path / "out"), verify=False).is_file()
+
+
 @pytest.mark.parametrize(("path", "kept"), [("models/model.pt", False), ("models/other.pt", True)])
 def test_large_files_lists_only_what_is_not_packed(toy, tmp_path, path, kept):
     (toy / "large_files.yml").write_text(
