@@ -100,6 +100,7 @@ class Tokenised(MapTransform):
         tokenizer: called as those of ``transformers`` are, with a token for padding.
         max_length: L; a longer report is cut, with its last special token kept.
         sections: headings (lower case) of which the text is taken, where the report has any of them; ``None``: all.
+        begin: a token to put before each text, where the tokenizer does not begin its texts and a captioner needs it.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Tokenised(MapTransform):
         tokenizer: Callable | None = None,
         max_length: int = 128,
         sections: Sequence[str] | None = None,
+        begin: int | None = None,
     ) -> None:
         super().__init__(keys)
         if not callable(tokenizer):
@@ -116,7 +118,7 @@ class Tokenised(MapTransform):
             raise ValueError("the tokenizer must have a token for padding, it has none; set tokenizer.pad_token.")
         if max_length < 3:
             raise ValueError(f"max_length must be at least 3 (begin, one token, end), got {max_length}.")
-        self.tokenizer, self.max_length, self.sections = tokenizer, max_length, sections
+        self.tokenizer, self.max_length, self.sections, self.begin = tokenizer, max_length, sections, begin
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Tokenise one case.
@@ -130,10 +132,13 @@ class Tokenised(MapTransform):
         key = self.keys[0]
         text = self._text(d.get(key))
         normal = normalise_text(text)
-        encoded = self.tokenizer(text, max_length=self.max_length, truncation=True, padding="max_length")
+        first = [] if self.begin is None else [self.begin]
+        length = self.max_length - len(first)
+        encoded = self.tokenizer(text, max_length=length, truncation=True, padding="max_length")
+        mask = encoded.get("attention_mask") or attended(encoded["input_ids"], self.tokenizer)
         d[key] = text
-        d["input_ids"] = torch.as_tensor(encoded["input_ids"], dtype=torch.int64)
-        d["attention_mask"] = torch.as_tensor(encoded["attention_mask"], dtype=torch.int64)
+        d["input_ids"] = torch.as_tensor([*first, *encoded["input_ids"]], dtype=torch.int64)
+        d["attention_mask"] = torch.as_tensor([1] * len(first) + list(mask), dtype=torch.int64)
         d["report_known"] = float(bool(normal))
         study = study_words(d)
         d["study_key"] = stable_key(f"study\n{study}")
@@ -147,3 +152,14 @@ class Tokenised(MapTransform):
             if wanted:
                 return " ".join(wanted)
         return clean_report(report)
+
+
+def attended(ids: Sequence[int], tokenizer: Callable) -> list[int]:
+    """Which tokens are text, for a tokenizer that does not say so (SigLIP's): all up to the padding at the end.
+
+    Where padding and the end of a text are one token, the first of them is the end.
+    """
+    pad, end = tokenizer.pad_token_id, getattr(tokenizer, "eos_token_id", None)
+    filled = next((count for count, token in enumerate(reversed(ids)) if token != pad), len(ids))
+    real = len(ids) - filled + int(pad == end and filled > 0)
+    return [1] * real + [0] * (len(ids) - real)

@@ -39,6 +39,9 @@ __all__ = [
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Ids 0 to 4; [CLS] begins and [SEP] ends a text."""
 
+FIT_SAMPLE = 1000
+"""Reports that the log's words on the fit of a vocabulary are counted on."""
+
 _PREFIX = "##"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _ORIGIN = "training.json"
@@ -147,28 +150,39 @@ def ensure_tokenizer(
     reports_or_datalist: str | Path | Iterable[str],
     vocab_size: int = 4000,
     section: str | Sequence[str] = "training",
+    model: str | Path | None = None,
 ) -> Any:
     """Load the tokenizer of a folder; train it there first when the folder holds none.
+
+    With a pretrained text model it is that model's tokenizer, of which the folder keeps a copy: the weights read
+    nothing else.
 
     Args:
         folder: the tokenizer's folder, for instance ``models/tokenizer`` of a bundle.
         reports_or_datalist: the texts, or a datalist whose ``section`` holds them.
         vocab_size: as in ``train_wordpiece``.
         section: section or sections of the datalist; only the training section, so that nothing leaks.
+        model: folder of a pretrained text model with its tokenizer; ``None``: the tokenizer is trained.
 
     Returns:
         A ``transformers`` tokenizer.
 
     Raises:
-        ValueError: there is no text to train on.
+        ValueError: there is no text to train on, or the folder holds another tokenizer than the model's.
         FileNotFoundError: there is no such datalist.
     """
     folder = Path(folder)
+    if model is not None:
+        return _copied(model, folder)
     texts = _texts_of(reports_or_datalist, section)
     if not _holds_tokenizer(folder):
         try:
             train_wordpiece(texts, folder, vocab_size)
-            logger.info("trained a tokenizer on %d reports: %s", len(texts), folder)
+            fit = vocabulary_report(load_tokenizer(folder), texts[:FIT_SAMPLE])
+            logger.info(
+                "trained a tokenizer on %d reports: %s; %.2f tokens a word, the longest of %d reports has %d",
+                len(texts), folder, fit["tokens_per_word"], min(len(texts), FIT_SAMPLE), fit["longest"],
+            )  # fmt: skip
         except OSError:
             if not _holds_tokenizer(folder):  # else another process was faster; its bytes are the same
                 raise
@@ -182,6 +196,30 @@ def ensure_tokenizer(
                 origin.get("reports"),
             )
     return load_tokenizer(folder)
+
+
+def _copied(model: str | Path, folder: Path) -> Any:
+    """The tokenizer of a text model, from the copy in ``folder``, which is made where there is none."""
+    own = load_tokenizer(model)
+    if not _holds_tokenizer(folder):
+        partial = folder.parent / f".{folder.name}.{os.getpid()}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            own.save_pretrained(str(partial))
+            if not _holds_tokenizer(folder):
+                os.replace(partial, folder)
+        except OSError:
+            if not _holds_tokenizer(folder):  # else another process was faster; its bytes are the same
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    found = load_tokenizer(folder)
+    if fingerprint(found) != fingerprint(own):
+        raise ValueError(
+            f"the tokenizer in {folder} is not that of the text model in {model}, whose weights read nothing else; "
+            "name another folder with --tokenizer_dir (or another --ckpt_dir), or remove this one."
+        )
+    return found
 
 
 def _texts_of(source: str | Path | Iterable[str], section: str | Sequence[str]) -> list[str]:
@@ -236,6 +274,8 @@ class Vocabulary:
         eos_id: ends it.
         pad_id: fills up.
         banned_ids: never written: the unknown token and the mask, where there are such.
+        added_bos: ``bos_id`` where the tokenizer does not begin its texts with it (SigLIP's), so that ``Tokenised``
+            must; otherwise ``None``.
     """
 
     size: int
@@ -243,6 +283,7 @@ class Vocabulary:
     eos_id: int
     pad_id: int
     banned_ids: tuple[int, ...] = ()
+    added_bos: int | None = None
 
 
 def find_tokenizer(path: str | Path) -> Any:
@@ -258,14 +299,32 @@ def vocabulary_of(tokenizer: Any, size: int) -> Vocabulary:
     Args:
         tokenizer: of ``transformers``, or ``None``.
         size: number of tokens where there is no tokenizer.
+
+    Raises:
+        ValueError: a captioner could not work with it: no token that fills up, or none that ends a text.
     """
     if tokenizer is None:
         pad, unknown, begin, end, mask = (SPECIAL_TOKENS.index(f"[{n}]") for n in ("PAD", "UNK", "CLS", "SEP", "MASK"))
         return Vocabulary(size, begin, end, pad, (unknown, mask))
     banned = tuple(i for i in (tokenizer.unk_token_id, tokenizer.mask_token_id) if i is not None)
-    begin = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    return Vocabulary(len(tokenizer), begin, end, tokenizer.pad_token_id, banned)
+    written = list(tokenizer("stenosis")["input_ids"])
+    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+    if tokenizer.pad_token_id is None or end is None or written[-1:] != [end]:
+        raise ValueError(
+            f"the tokenizer {name} must have a token that fills up and end each text with its [SEP] or EOS token, got "
+            f"padding {tokenizer.pad_token_id}, end {end} and texts that end with {written[-1:]}; give one that does "
+            "(BERT's, SigLIP's), or add them to its tokenizer.json."
+        )
+    named = [tokenizer.cls_token_id, tokenizer.bos_token_id]
+    others = [tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id]  # none is ever written
+    begin = next((i for i in (*named, *others) if i not in (None, end)), None)
+    if begin is None:
+        raise ValueError(
+            f"the tokenizer {name} has no token that could begin a text ([CLS], BOS, or else [UNK]); add a bos_token."
+        )
+    added = None if written[:1] == [begin] else begin
+    return Vocabulary(len(tokenizer), begin, end, tokenizer.pad_token_id, banned, added)
 
 
 def _loader(folder: Path) -> Any:

@@ -50,6 +50,27 @@ class MaskedVideoModelling(nn.Module):
         self.kind, self.ratio = kind, ratio
         self.normalised, self.floor_std = normalised, floor_std
 
+    def check(self, encoder: nn.Module) -> None:
+        """Refuse an encoder that patches cannot be hidden from, or not in the way of the decoder.
+
+        Raises:
+            ValueError: names what would do.
+        """
+        wanted, hides = "visible" if self.decoder.visible_only else "mask", getattr(encoder, "hides", None)
+        if hides == wanted:
+            return
+        name = getattr(encoder, "model_type", type(encoder).__name__)
+        if hides is None:
+            raise ValueError(
+                f"masked video modelling hides patches, and {name} cannot leave them out; build MViT or "
+                "CineConvEncoder with maskable=true, take VideoMAE or VideoViT, or take 'masked_video' out of "
+                "objectives and loss_weights."
+            )
+        fitting = {"visible": "MaskedVideoDecoder", "mask": "MaskedVideoHead"}[hides]
+        raise ValueError(
+            f"{name} needs the decoder {fitting}, got {type(self.decoder).__name__}; set masked_video::decoder."
+        )
+
     def draw(self, video: Tensor, grid: tuple[int, int, int], generator: torch.Generator | None = None) -> Tensor:
         """A mask ``(B, t * h * w)`` for videos ``(B, C, T, H, W)`` on a grid ``(t, h, w)``; see ``draw_mask``.
 

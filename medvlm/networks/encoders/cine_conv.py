@@ -146,6 +146,11 @@ class CineConvEncoder(nn.Module):
         value = self.mask_value.to(video.dtype)[:, None, None, None]
         return hide_pixels(video, cells) + pixels * value
 
+    @property
+    def hides(self) -> str | None:
+        """How patches are hidden from it: ``"mask"``, or None where it was built without ``maskable``."""
+        return None if self.mask_value is None else "mask"
+
     def forward(self, video: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Encode a batch of videos.
 

@@ -81,6 +81,7 @@ class HubVideoEncoder(nn.Module):
     Attributes:
         embed_dim: width D of the output.
         has_class_token: whether the first token is a class token.
+        hides: how patches are hidden from it.
 
     Raises:
         ValueError: if the configuration or the channels do not fit.
@@ -132,6 +133,11 @@ class HubVideoEncoder(nn.Module):
                 setattr(self.model, unused, None)
         if checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @property
+    def hides(self) -> str | None:
+        """How patches are hidden from it, see ``MaskedVideoModelling``: ``"visible"``, or None where it cannot be."""
+        return "visible" if self.model_type in TAKES_VISIBLE else None
 
     def grid(self, frames: int, height: int, width: int) -> Grid:
         """Grid ``(t, h, w)`` of the tokens, the same for any input, which is brought to the model's size."""

@@ -148,6 +148,11 @@ class MViT(nn.Module):
             tokens = replace_tokens(tokens, resized_mask(cells, grid).flatten(1), self.mask_token)
         return self.pos_encoding(tokens, grid), grid
 
+    @property
+    def hides(self) -> str | None:
+        """How patches are hidden from it: ``"mask"``, or None where it was built without ``maskable``."""
+        return None if self.mask_token is None else "mask"
+
     def forward(self, video: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Encode a batch of videos.
 

@@ -34,7 +34,8 @@ class TextEncoder(TokenizerBound):
         path: folder (or cached name) of a pretrained model, e.g. BiomedBERT, or SigLIP, of which the text tower is
             taken; none builds a BERT with random weights from ``config``.
         config: settings of ``transformers.BertConfig`` over the small default (4 layers of 256); with ``path``
-            settings that override those of the folder.
+            settings that override those of the folder, but for sizes (``hidden_size`` and the like), which the weights
+            decide: those are left out, with a note.
         vocab_size: tokens of the vocabulary, when built from ``config``; with ``path`` the model's own counts.
         freeze_fraction: fraction of the layers that do not learn, counted from the input: 0 = all learn, 0.5 = the
             embeddings and the lower half are frozen, 1 = the whole model. Rounded to a whole number of layers; a
@@ -42,6 +43,8 @@ class TextEncoder(TokenizerBound):
         pooling: ``"cls"`` the first token, ``"mean"`` the mean of the real tokens, ``"model"`` the model's own pooled
             output (SigLIP, CLIP).
         gradient_checkpointing: compute the layers again in the backward pass instead of keeping them.
+        added_bos: a first token that ``Tokenised`` puts before texts for the captioner, and that the model was not
+            trained with: it is not read. None where the tokenizer begins its texts by itself.
 
     Attributes:
         embed_dim: width D of the pooled output.
@@ -61,6 +64,7 @@ class TextEncoder(TokenizerBound):
         freeze_fraction: float = 0.0,
         pooling: str = "cls",
         gradient_checkpointing: bool = False,
+        added_bos: int | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -70,7 +74,7 @@ class TextEncoder(TokenizerBound):
         by_model = pooling == "model"
         self.model = pretrained_text_model(path, config) if path else small_bert(config, vocab_size, by_model)
         settings = self.model.config
-        self.pooling = pooling
+        self.pooling, self.added_bos = pooling, added_bos
         self.vocab_size = int(settings.vocab_size)
         self.embed_dim = int((by_model and getattr(settings, "projection_size", None)) or settings.hidden_size)
         self.max_length = int(settings.max_position_embeddings)
@@ -108,9 +112,11 @@ class TextEncoder(TokenizerBound):
         Raises:
             ValueError: if a text is too long, or a token is not of the vocabulary.
         """
-        self._check(input_ids)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        if self.added_bos is not None and bool((input_ids[:, 0] == self.added_bos).all()):
+            input_ids, attention_mask = input_ids[:, 1:], attention_mask[:, 1:]
+        self._check(input_ids)
         known = attention_mask.bool().any(dim=1, keepdim=True)  # (B, 1)
         seen = attention_mask.bool() | ~known  # a text without tokens is read as padding, and its result dropped
         output = self.model(input_ids=input_ids, attention_mask=seen.long() if self.masked else None)
@@ -129,7 +135,7 @@ class TextEncoder(TokenizerBound):
         if input_ids.shape[1] > self.max_length:
             raise ValueError(
                 f"the text model reads at most {self.max_length} tokens, got {input_ids.shape[1]}; set max_length of "
-                "the tokenising transform to that or less."
+                "the tokenising transform to that or less (--max_tokens of a bundle)."
             )
         if input_ids.device.type == "cpu" and input_ids.numel() and int(input_ids.max()) >= self.vocab_size:
             raise ValueError(
@@ -147,12 +153,31 @@ def pretrained_text_model(path: str | Path, config: dict[str, Any] | None) -> nn
     except (OSError, ValueError) as error:
         raise missing_model(path, error) from error
     family = settings.model_type.removesuffix("_text_model")
-    check_settings(config or {}, settings.get_text_config())
+    text = settings.get_text_config()
+    check_settings({name: value for name, value in (config or {}).items() if name not in SMALL_BERT}, text)
+    config = without_sizes(config or {}, text, path)
     kind = getattr(transformers, TEXT_TOWERS.get(family, "AutoModel"))
     try:
-        return kind.from_pretrained(path, local_files_only=True, **(config or {}))
+        return kind.from_pretrained(path, local_files_only=True, **config)
     except OSError as error:
         raise missing_model(path, error) from error
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(
+            f"the weights of the text model in {path} do not fit its config.json{f' with {config}' if config else ''} "
+            f"({first}); copy the whole folder again, or leave config out."
+        ) from error
+
+
+def without_sizes(config: dict[str, Any], own: Any, path: str | Path) -> dict[str, Any]:
+    """Settings without those that the weights of a pretrained model decide; what is left out is logged."""
+    sizes = {name: value for name, value in config.items() if name in SMALL_BERT}
+    changed = {name: value for name, value in sizes.items() if getattr(own, name, None) != value}
+    if changed:
+        logger.info(
+            "the text model in %s keeps its own sizes; %s of config are for a model without path", path, changed
+        )
+    return {name: value for name, value in config.items() if name not in sizes}
 
 
 def missing_model(path: str | Path, error: Exception) -> FileNotFoundError:

@@ -41,6 +41,7 @@ class VideoViT(nn.Module):
         embed_dim: width D of the output.
         tubelet: as given.
         has_class_token: whether the first token of the output is the class token.
+        hides: ``"visible"``, how patches are hidden from it: only those that are seen are computed.
 
     Raises:
         ValueError: if the positions or the pooling are not known.
@@ -49,6 +50,8 @@ class VideoViT(nn.Module):
         Tong et al., "VideoMAE", 2022, https://arxiv.org/abs/2203.12602. Deviation: sin-cos positions
         of time, height and width, in place of one over the flattened index.
     """
+
+    hides = "visible"
 
     def __init__(
         self,

@@ -97,6 +97,8 @@ class CineTextNet(Freezable):
                 f"the captioner has box_bins={captioner.boxes.bins}, but no box would reach the loss: the objectives "
                 f"are {list(self.objectives)}. Add 'boxes' to them (captioning_boxes.json), or set box_bins to 0."
             )
+        if "masked_video" in self.objectives:
+            self.masked_video.check(video_encoder)
         self.switch_off()
 
     def has(self, objective: str) -> bool:

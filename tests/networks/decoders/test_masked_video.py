@@ -218,3 +218,24 @@ def test_positions_of_all_places_differ():
     assert vectors.shape == (196, 16) and torch.pdist(vectors).min() > 1e-3
     with pytest.raises(ValueError, match="at least 6"):
         grid_positions((1, 1, 1), 4)
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self, hides):
+        super().__init__()
+        self.hides, self.model_type = hides, "somebody's"
+
+
+@pytest.mark.parametrize(
+    ("decoder", "hides", "words"),
+    [
+        (MaskedVideoDecoder, None, "somebody's cannot leave them out; build MViT"),
+        (MaskedVideoDecoder, "mask", "needs the decoder MaskedVideoHead, got MaskedVideoDecoder"),
+        (MaskedVideoHead, "visible", "needs the decoder MaskedVideoDecoder, got MaskedVideoHead"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_the_decoder_is_refused(decoder, hides, words):
+    part = MaskedVideoModelling(decoder(16, 8, dim=16, heads=2))
+    with pytest.raises(ValueError, match=words):
+        part.check(Encoder(hides))
+    part.check(Encoder("visible" if part.decoder.visible_only else "mask"))

@@ -209,3 +209,31 @@ class TestTokenizer:
 def test_faults_are_named(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_sizes_of_the_default_config_do_not_change_a_pretrained_model(tmp_path, caplog):
+    BertModel(BertConfig(vocab_size=30, **TINY)).save_pretrained(tmp_path)
+    with caplog.at_level("INFO"):
+        network = TextEncoder(tmp_path, config={"hidden_size": 128, "num_hidden_layers": 2, "hidden_dropout_prob": 0.3})
+    assert "keeps its own sizes; {'hidden_size': 128, 'num_hidden_layers': 2}" in caplog.text
+    assert network.embed_dim == 16 and network.layers == 4
+    assert network.model.config.hidden_dropout_prob == 0.3
+    with pytest.raises(ValueError, match="did you mean 'hidden_dropout_prob'"):
+        TextEncoder(tmp_path, config={"hiden_dropout_prob": 0.3})
+
+
+def test_weights_that_do_not_fit_their_config_are_one_clear_sentence(tmp_path):
+    BertModel(BertConfig(vocab_size=30, **TINY)).save_pretrained(tmp_path)
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"intermediate_size": 32', '"intermediate_size": 48'))
+    with pytest.raises(ValueError, match="do not fit its config.json .*copy the whole folder"):
+        TextEncoder(tmp_path)
+
+
+def test_a_token_that_was_added_for_the_captioner_is_not_read():
+    torch.manual_seed(0)
+    network = TextEncoder(config=TINY, vocab_size=30, added_bos=1, pooling="mean").eval()
+    ids, mask = torch.randint(5, 30, (2, 6)), torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]])
+    begun = torch.cat([torch.ones(2, 1, dtype=torch.long), ids], dim=1)
+    shown = torch.cat([torch.ones(2, 1, dtype=torch.long), mask], dim=1)
+    assert torch.equal(network(begun, shown)["pooled"], network(ids, mask)["pooled"])
