@@ -19,6 +19,7 @@ from monai.bundle import ConfigWorkflow
 import medvlm
 from medvlm.bundle.audit import audit
 from medvlm.bundle.pack import pack
+from medvlm.bundle.prediction import predict
 from medvlm.bundle.publish import publish
 from medvlm.bundle.verify import SCHEMA, verify
 from medvlm.engines.strict import ConfigError
@@ -272,7 +273,7 @@ def test_the_hub_would_get_what_a_release_holds(trained, tmp_path, monkeypatch):
     assert sent["tags"] == [version_of(trained)]
 
 
-def test_one_line_of_python_runs_an_image(trained, phantoms, monkeypatch):
+def test_one_line_of_python_runs_an_image_as_the_command_does(trained, phantoms, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDVLM_BUNDLES", str(trained.parent))
     file = next((phantoms / "brats2021").rglob("*_flair.nii.gz"))
     bundle = medvlm.load(NAME, device="cpu")
@@ -281,6 +282,9 @@ def test_one_line_of_python_runs_an_image(trained, phantoms, monkeypatch):
     assert 0 <= result["result"]["tumour_probability"] <= 1
     assert threshold_for(bundle.operating_point, "volume") == result["result"]["threshold"]
     assert result["result"]["calibrated"] is True
+    (predicted,) = predict(str(trained), str(file), str(tmp_path), mc_samples=0, progress=False).done.values()
+    assert predicted["tumour_probability"] == pytest.approx(result["result"]["tumour_probability"], abs=1e-5)
+    assert predicted["voxels"]["WT"] == int(result["pred"].sum()), "predict and load answer differently"
     other = medvlm.load(NAME, device="cpu", overrides={"checkpoint": str(trained / "models" / "stage_1.pt")})(file)
     assert other["result"]["calibrated"] is False, "the threshold was chosen for other weights"
 
