@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 import socket
 from pathlib import Path
 
@@ -243,6 +244,24 @@ def test_a_release_downloads_from_github(trained, released, tmp_path, monkeypatc
         progress=False,
     )
     assert asked == [f"https://github.com/owner/repo/releases/download/tag/{released.name}"]
+    arrived(tmp_path / "got", trained, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("source", "repo", "asked"),
+    [("huggingface_hub", "owner/brats", "owner/brats"), ("monaihosting", None, f"MONAI/{NAME}")],
+)
+def test_a_release_downloads_from_the_hubs(trained, released, tmp_path, monkeypatch, source, repo, asked):
+    seen = []
+
+    def snapshot(repo_id, revision, local_dir):
+        seen.append((repo_id, revision))
+        zipfile.ZipFile(released).extractall(Path(local_dir).parent)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    version = version_of(trained)
+    monai.bundle.download(name=NAME, version=version, source=source, repo=repo, bundle_dir=str(tmp_path / "got"))
+    assert seen == [(asked, version)]
     arrived(tmp_path / "got", trained, monkeypatch)
 
 
