@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
 import socket
+import zipfile
 from pathlib import Path
 
 import huggingface_hub
