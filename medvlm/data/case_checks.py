@@ -15,6 +15,7 @@ from medvlm.data.reading import Picture, ReadError, label_values, mask_of, read_
 SMALLEST_SIDE = 16  # pixels
 LARGEST_SIDE = 4096
 GRID_TOLERANCE_MM = 1e-2
+SHOWN_VALUES = 8  # of a mask that is none
 
 
 @dataclass
@@ -262,7 +263,9 @@ def _check_meaning(case: dict, file: str, values: np.ndarray, found: _Findings) 
             what = f"the case's regions {regions} are not those of the convention {name}"
             found.error(file, what, f"write {CONVENTIONS[name].regions_as_lists()}")
     if foreign:
-        found.error(file, f"values {foreign} are foreign to the convention {name}", remedy)
+        more = len(foreign) - SHOWN_VALUES
+        shown = f"{foreign[:SHOWN_VALUES]}{f' and {more} more' if more > 0 else ''}"
+        found.error(file, f"values {shown} are foreign to the convention {name}", remedy)
 
 
 def _check_class(case: dict, found: _Findings) -> None:

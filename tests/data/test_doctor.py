@@ -148,6 +148,13 @@ def test_foreign_values_in_a_mask(case, make):
     assert "[3] are foreign to the convention brats2017_2021" in _only_error(case, case["label"])
 
 
+def test_an_image_in_the_place_of_a_mask_is_told_in_a_few_values(case, make):
+    picture = np.arange(20 * 18 * 16, dtype=np.int16).reshape(20, 18, 16)
+    make.nifti(make.root / "p1" / "seg.nii.gz", picture)
+    problem = next(what for file, what, _ in _errors(case) if file == case["label"] and "foreign" in what)
+    assert "[3, 5, 6, 7, 8, 9, 10, 11] and 5748 more are foreign" in problem
+
+
 def test_a_mask_of_probabilities(case, make):
     make.nifti(make.root / "p1" / "seg.nii.gz", np.random.default_rng(0).random((20, 18, 16)).astype(np.float32))
     assert "no whole numbers" in _only_error(case, case["label"])
