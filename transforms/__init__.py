@@ -13,6 +13,7 @@ from transforms.cine_sampling import NormaliseCined, SampleFramesd
 from transforms.cine_study import LoadCined, PickCined
 from transforms.components import DropSmallComponents, DropSmallComponentsd
 from transforms.geometry import FitInPlane, FitInPlaned, SpacingSafed
+from transforms.given_targets import SoftPositivesd, TeacherFeaturesd
 from transforms.intensity import BrainZScore, BrainZScored, brain_foreground, is_foreground
 from transforms.photos import PhotoReader
 from transforms.picking import PickCased
@@ -61,8 +62,10 @@ __all__ = [
     "SelectChannels",
     "SelectChannelsd",
     "SideInputsd",
+    "SoftPositivesd",
     "SpacingSafed",
     "TargetsToTensord",
+    "TeacherFeaturesd",
     "Tokenised",
     "brain_foreground",
     "clean_report",

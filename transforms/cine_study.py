@@ -16,11 +16,13 @@ from transforms.boxes import BOX_KEYS
 from transforms.cine import Cine, angle_features, check_short, check_truncated, frame_grid, inner_box, window_ticks
 from transforms.cine_reading import open_cine, reason_of, views_of
 from transforms.cine_sampling import spread
+from transforms.given_targets import POSITIVE_KEYS, TEACHER_KEYS
 
 logger = logging.getLogger(__name__)
 
 LEAST_RANGE = 1e-6  # of the display, far below one step of 16 bits
 SUBTRACTIONS = ("none", "first")
+RAW = (dict, list, str)  # of the datalist, not made into tensors: left out
 UNREADABLE = (OSError, ValueError, MemoryError)
 
 
@@ -218,6 +220,8 @@ class PickCined(MapTransform):
             "targets",
             "targets_known",
             *BOX_KEYS,
+            *POSITIVE_KEYS,
+            *TEACHER_KEYS,
         ),
         texts: Sequence[str] = (
             "case_id",
@@ -245,5 +249,5 @@ class PickCined(MapTransform):
         if absent:
             raise KeyError(f"the case must have {absent}, it has {sorted(map(str, data))}; add the transforms before.")
         d = {key: data[key] for key in self.keys}
-        d |= {key: data[key] for key in self.optional if data.get(key) is not None and not isinstance(data[key], dict)}
+        d |= {key: data[key] for key in self.optional if data.get(key) is not None and not isinstance(data[key], RAW)}
         return d | {key: str(data.get(key) or "") for key in self.texts}

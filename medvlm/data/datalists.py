@@ -17,7 +17,7 @@ from medvlm.atomic import write_text_atomically
 SECTIONS = ("training", "validation", "test", "inference")
 VERSION = 1
 PATH_KEYS = ("image", "label", "video")
-SIDE, SIDE_FILES = "side", (".npy", ".csv")  # further inputs of a study; those that are files
+SIDE, TEACHER, SIDE_FILES = "side", "teacher", (".npy", ".csv")  # what of these is a file
 
 
 def read_datalist(path: str | Path) -> dict:
@@ -101,6 +101,8 @@ def _with_paths(case: dict, change) -> dict:
         value = case.get(key)
         if value is not None:
             changed[key] = [change(v) for v in value] if isinstance(value, list | tuple) else change(value)
+    if _is_side_file(case.get(TEACHER)):
+        changed[TEACHER] = change(case[TEACHER])
     if isinstance(case.get(SIDE), dict):
         changed[SIDE] = {name: change(v) if _is_side_file(v) else v for name, v in case[SIDE].items()}
     return changed

@@ -12,11 +12,14 @@ VIEW_KEYS = ("video", "view_mask", "angles")
 TEXT_KEYS = ("input_ids", "attention_mask", "report_known", "report_key", "study_key")
 TARGET_KEYS = ("targets", "targets_known")
 BOX_KEYS = ("box_values", "box_known", "box_views", "phrase_ids", "phrase_mask")
+GIVEN_KEYS = ("teacher", "teacher_known", "case_key", "similar_keys", "similar_weights")
 OBJECTIVES = ("contrastive", "captioning", "boxes", "masked_video", "distillation")
 TYPES = {
     "video": torch.float32, "view_mask": torch.bool, "angles": torch.float32, "input_ids": torch.long,
     "attention_mask": torch.long, "report_known": torch.float32, "report_key": torch.long, "study_key": torch.long,
     "targets": torch.float32, "targets_known": torch.float32, "teacher": torch.float32,
+    "teacher_known": torch.float32, "case_key": torch.long, "similar_keys": torch.long,
+    "similar_weights": torch.float32,
     "box_known": torch.bool, "box_views": torch.long, "phrase_ids": torch.long, "phrase_mask": torch.long,
 }  # fmt: skip
 
@@ -70,7 +73,8 @@ class PrepareCineBatch:
             batchdata: ``video`` (B, N, C, T, H, W), ``view_mask`` (B, N), ``angles`` (B, N, 6); with text ``input_ids``
                 and ``attention_mask`` (B, L), ``report_known``, ``report_key``, ``study_key`` (B,); with the
                 objective ``boxes`` what ``Boxesd`` gives, (B, M, ...); for probes ``targets`` and ``targets_known``
-                (B, K); optionally ``teacher`` (B, D), features of a given teacher.
+                (B, K); optionally ``teacher`` (B, D) and ``teacher_known`` (B,), features of a given teacher, and
+                ``case_key`` (B,), ``similar_keys`` and ``similar_weights`` (B, P), given positives.
             device: where the tensors go.
             non_blocking: as in ``torch.Tensor.to``.
             kwargs: further arguments of ``torch.Tensor.to``, as MONAI's ``to_kwargs`` gives them.
@@ -96,7 +100,7 @@ class PrepareCineBatch:
             kind = TYPES.get(key, torch.float32 if value.is_floating_point() else torch.long)
             return value.to(device=device, dtype=kind, non_blocking=non_blocking, **kwargs)
 
-        batch = {key: move(key) for key in (*self.keys, *({"teacher"} & set(batchdata)))}
+        batch = {key: move(key) for key in (*self.keys, *[key for key in GIVEN_KEYS if key in batchdata])}
         video, view_mask = batch.pop("video"), batch.pop("view_mask")
         inputs: dict[str, Any] = {"view_mask": view_mask, "angles": batch.pop("angles")}
         if self.text:

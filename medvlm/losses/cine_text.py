@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from medvlm.losses.captioning import CaptioningLoss, next_tokens
 from medvlm.losses.contrastive import CONTRASTIVE
 from medvlm.losses.distillation import FeatureDistillationLoss
+from medvlm.losses.given_positives import soft_positives
 from medvlm.losses.masked_video import MaskedVideoLoss
 from medvlm.losses.partial import PartialMean, partial_means
 from medvlm.losses.schedules import Schedule
@@ -33,9 +34,9 @@ class CineTextLoss(nn.Module):
     Each term is a mean over what is known, in all processes: ``contrastive`` over the studies with a known report and a
     readable view, ``captioning`` over the tokens of such reports, ``boxes`` over the tokens that the box tasks are to
     predict (coordinates of known phrases, phrases of known boxes), ``masked_video`` over the masked patches,
-    ``distillation`` over the studies with a readable view. A study that is left out has no part in the loss nor in its
-    count. A term whose output the network does not give contributes 0, and so does one that nothing in the batch knows,
-    then with a gradient of 0.
+    ``distillation`` over the studies with a readable view (and known features of a given teacher). A study that is left
+    out has no part in the loss nor in its count. A term whose output the network does not give contributes 0, and so
+    does one that nothing in the batch knows, then with a gradient of 0.
 
     Args:
         weights: the factor of each term, fixed or to start from; a term that is not named is off. By default 1 for
@@ -114,7 +115,9 @@ class CineTextLoss(nn.Module):
                 ``teacher`` ``(B, D)``, features of the student and of its teacher (which may stand in ``target``
                 instead).
             target: ``study_valid`` ``(B,)``, ``report_known`` ``(B,)``; ``report_key`` and ``study_key`` ``(B,)`` for
-                the contrastive term; ``input_ids`` and ``attention_mask`` ``(B, L)`` for captioning.
+                the contrastive term, and where positives are given ``case_key`` ``(B,)``, ``similar_keys`` and
+                ``similar_weights`` ``(B, P)``; ``input_ids`` and ``attention_mask`` ``(B, L)`` for captioning;
+                ``teacher_known`` ``(B,)`` of a given teacher.
 
         Returns:
             A scalar.
@@ -153,9 +156,12 @@ class CineTextLoss(nn.Module):
         )
         keys = torch.stack([keys.reshape(-1), study_keys.reshape(-1)], dim=1) if self.same_study else keys
         both = (known.reshape(-1) > 0) & (valid.reshape(-1) > 0)
-        return self.contrastive.partial(
-            image, text, log_scale.exp(), pred.get("bias"), image_keys=keys.to(image.device), valid=both
-        )
+        keys = keys.to(image.device)
+        pairs = {"image_keys": keys}
+        if "similar_keys" in target:
+            given = _needed("contrastive", target, "case_key", "similar_keys", "similar_weights")
+            pairs = {"positives": soft_positives(keys, *(part.to(image.device) for part in given))}
+        return self.contrastive.partial(image, text, log_scale.exp(), pred.get("bias"), valid=both, **pairs)
 
     def captioning_losses(self, pred: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
         """Losses of the tokens of known reports of readable studies, ``(n,)``."""
@@ -181,6 +187,8 @@ class CineTextLoss(nn.Module):
         (teacher,) = _needed("distillation", pred if "teacher" in pred else target, "teacher")
         (valid,) = _needed("distillation", target, "study_valid")
         kept = valid.to(student.device).reshape(-1) > 0
+        if "teacher_known" in target and "teacher" not in pred:
+            kept = kept & (target["teacher_known"].to(student.device).reshape(-1) > 0)
         return self.distillation.per_sample(student[kept], teacher.to(student.device)[kept])
 
 

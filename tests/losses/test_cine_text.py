@@ -177,3 +177,31 @@ def test_what_is_missing_is_named():
         CineTextLoss({"distillation": 1})({"distilled": given["distilled"]}, known)
     with pytest.raises(ValueError, match="pred needs the outputs of one of the terms"):
         CineTextLoss()({"mask": given["distilled"]}, known)
+
+
+def test_given_positives_join_those_of_equal_reports_and_studies():
+    given = {
+        "case_key": torch.tensor([11, 12, 13, 14, 15]),
+        "similar_keys": torch.tensor([[15, 0], [0, 0], [0, 0], [0, 0], [12, 99]]),
+        "similar_weights": torch.tensor([[0.25, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.5, 1.0]]),
+    }
+    network, known = pred(), target()
+    total = CineTextLoss({"contrastive": 1.0}, same_study=False)(network, known | given)
+    weights = torch.tensor([[1.0, 1.0, 0.25], [1.0, 1.0, 0.0], [0.0, 0.5, 1.0]])  # of studies 0, 1 and 4
+    expected = CONTRASTIVE["sigmoid"]()(
+        network["video_embedding"][BOTH], network["text_embedding"][BOTH], network["log_scale"].exp(), network["bias"],
+        positives=weights,
+    )  # fmt: skip
+    torch.testing.assert_close(total, expected)
+    nothing = given | {"similar_keys": torch.zeros(5, 2, dtype=torch.long)}
+    without = CineTextLoss({"contrastive": 1.0})(network, known)
+    torch.testing.assert_close(CineTextLoss({"contrastive": 1.0})(network, known | nothing), without)
+
+
+def test_a_given_teacher_counts_where_it_is_known():
+    network = {key: value for key, value in pred().items() if key == "distilled"}
+    known = target(teacher=torch.randn(B, D), teacher_known=torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0]))
+    loss = CineTextLoss({"distillation": 1.0})
+    expected = 1 - functional.cosine_similarity(network["distilled"], known["teacher"])
+    torch.testing.assert_close(loss(network, known), expected[[0, 3]].mean())
+    assert loss.terms["known_distillation"] == 2

@@ -1,4 +1,4 @@
-"""Cases with boxes: refuse a section without any, and the texts that a tokenizer has to know."""
+"""Cases that are given boxes or a teacher's features: refuse a section without any; what a tokenizer has to know."""
 
 from __future__ import annotations
 
@@ -20,6 +20,21 @@ def cases_with_boxes(datalist: str | Path, section: str = "training") -> list[di
             f"the objective 'boxes' needs boxes, and none of the {len(cases)} cases in {section} of {datalist} has "
             "any; prepare a data set that has them (arcade, cadica), add `boxes` to the cases (docs/training.md), or "
             "take 'boxes' out of objectives and loss_weights and set captioner::box_bins to 0."
+        )
+    return cases
+
+
+def cases_with_teacher(datalist: str | Path, section: str = "training") -> list[dict]:
+    """Load a section of a datalist whose cases name a teacher's features; cases without are kept.
+
+    Raises:
+        ValueError: if none of its cases has any.
+    """
+    cases = load_datalist(datalist, section)
+    if not any(case.get("teacher") for case in cases):
+        raise ValueError(
+            f"distillation needs a teacher, and none of the {len(cases)} cases in {section} of {datalist} has features "
+            "under `teacher`; add them (docs/training.md), or take an EMA teacher (ema_teacher.json)."
         )
     return cases
 
