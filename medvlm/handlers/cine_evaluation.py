@@ -23,6 +23,7 @@ from medvlm.handlers.cine_examples import chosen_examples, found_studies, pictur
 from medvlm.handlers.cine_gallery import add_nearest, embed_gallery
 from medvlm.handlers.gathering import gathered
 from medvlm.handlers.view_problems import view_problems
+from medvlm.metrics.bert_score import check_bert_model
 from medvlm.metrics.cine_rows import study_rows
 from medvlm.metrics.cine_summary import Study, summarise_studies
 from medvlm.metrics.rows import write_rows
@@ -66,6 +67,7 @@ class CineEvaluationWriter:
 
     Raises:
         ValueError: for a zero-shot task that is not possible.
+        FileNotFoundError: there is no model at ``bert_model``.
     """
 
     output_dir: str
@@ -91,6 +93,8 @@ class CineEvaluationWriter:
 
     def __post_init__(self) -> None:
         self.tasks = zero_shot_tasks(self.prompts)
+        if self.bert_model:
+            check_bert_model(self.bert_model)
         self._targets = {str(case["case_id"]): case.get("targets") or {} for case in self.cases}
 
     def attach(self, engine: Engine) -> None:

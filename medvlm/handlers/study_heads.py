@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from medvlm.spelling import did_you_mean
+
 logger = logging.getLogger(__name__)
 
 LEVEL = 0.95
@@ -46,6 +48,39 @@ def read_points(path: str | Path, weights_sha256: str | None) -> dict[str, dict[
     if other:
         logger.warning("%s holds thresholds of %s for other weights: not used", path, ", ".join(other))
     return {head: point for head, point in points.items() if head not in other}
+
+
+def check_head_words(
+    specs: Mapping[str, Mapping],
+    class_names: Mapping[str, Sequence[str]] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse names of classes and units that do not fit the heads; warn of those for heads that do not exist.
+
+    Args:
+        specs: settings of each head by name: ``kind`` and ``classes``.
+        class_names: of multiclass heads.
+        units: of regression heads.
+
+    Raises:
+        ValueError: a head's name is misspelt, the head is of another kind, or has another number of classes.
+    """
+    for what, given, kind in (("class_names", class_names, "multiclass"), ("units", units, "regression")):
+        idle = []
+        for name, value in (given or {}).items():
+            if name not in specs:
+                hint = did_you_mean(name, specs, cutoff=0.8)
+                if hint:
+                    raise ValueError(f"{what} names the head {name!r}, which the probe does not have{hint}")
+                idle.append(name)
+            elif specs[name]["kind"] != kind:
+                raise ValueError(f"{what} are of {kind} heads, {name!r} is {specs[name]['kind']}; leave it out.")
+            elif what == "class_names" and len(value) != specs[name].get("classes", len(value)):
+                raise ValueError(
+                    f"class_names of {name!r} needs {specs[name]['classes']} names, got {list(value)}; one a class."
+                )
+        if idle:
+            logger.warning("%s of %s have no effect: the probe has the heads %s", what, idle, list(specs))
 
 
 def head_answers(

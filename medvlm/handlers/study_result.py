@@ -13,7 +13,7 @@ from monai.transforms import Transform
 from medvlm.handlers.caption_evidence import caption_text
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.study_evidence import sentence_evidence
-from medvlm.handlers.study_heads import LEVEL, METHOD, head_answers, head_words, read_points
+from medvlm.handlers.study_heads import LEVEL, METHOD, check_head_words, head_answers, head_words, read_points
 from medvlm.handlers.study_views import study_views, told
 
 
@@ -28,6 +28,9 @@ class StudyResultd(Transform):
         operating_points: file of the frozen thresholds.
         class_names: of multiclass heads.
         units: of regression heads.
+
+    Raises:
+        ValueError: ``top_k`` is negative, or names of classes or units do not fit the probe's heads.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class StudyResultd(Transform):
     ) -> None:
         if top_k < 0:
             raise ValueError(f"top_k must be 0 (nothing is retrieved) or more, got {top_k}.")
+        if probe is not None and probe.there:
+            check_head_words(probe.specs, class_names, units)
         self.tokenizer, self.index, self.top_k, self.probe = tokenizer, index, top_k, probe
         self.operating_points, self.class_names, self.units = operating_points, class_names, units
 

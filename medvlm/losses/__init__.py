@@ -14,7 +14,6 @@ _MODULES = {
     "FeatureDistillationLoss": "distillation",
     "FixedWeights": "weighting",
     "GradNormWeights": "weighting",
-    "LogitDistillationLoss": "distillation",
     "MaskedVideoLoss": "masked_video",
     "MultiTaskLoss": "multitask",
     "ProbeLoss": "probes",

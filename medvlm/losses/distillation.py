@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,58 +55,3 @@ class FeatureDistillationLoss(nn.Module):
         """
         losses = self.per_sample(student, teacher)
         return losses.mean() if losses.numel() else student.sum() * 0.0
-
-
-class LogitDistillationLoss(nn.Module):
-    """Cross-entropy of the student's softened distribution with the teacher's, above the teacher's entropy (KL).
-
-    KL(softmax(teacher / T) ‖ softmax(student / T)) · T², which keeps the size of the gradient.
-
-    Args:
-        temperature: T.
-
-    Reference:
-        Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, https://arxiv.org/abs/1503.02531.
-    """
-
-    def __init__(self, temperature: float = 2.0) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}; 1 to 4 is usual.")
-        self.temperature = temperature
-
-    def per_sample(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Loss of each sample, ``(B,)``; arguments as in ``forward``."""
-        check_same("student", student, "teacher", teacher)
-        student, teacher = (
-            functional.log_softmax(single(x) / self.temperature, -1) for x in (student, teacher.detach())
-        )
-        losses = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
-        return (losses.flatten(1).mean(1) if losses.ndim > 1 else losses) * self.temperature**2
-
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Compare logits.
-
-        Args:
-            student: logits ``(B, ..., K)``.
-            teacher: as ``student``; detached here.
-
-        Returns:
-            A scalar, the mean over the samples; 0, with a gradient, without samples.
-        """
-        losses = self.per_sample(student, teacher)
-        return losses.mean() if losses.numel() else student.sum() * 0.0
-
-
-def similarity_logits(image: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
-    """Similarities of a batch, to distil how a teacher ranks texts for each image.
-
-    Args:
-        image: unit rows ``(B, D)``.
-        text: unit rows ``(B', D)``.
-        scale: multiplies the cosines.
-
-    Returns:
-        ``(B, B')``; those of student and teacher go to ``LogitDistillationLoss``, whatever their widths D.
-    """
-    return torch.as_tensor(scale, device=image.device) * (single(image) @ single(text).T)

@@ -13,6 +13,21 @@ from pathlib import Path
 import numpy as np
 
 
+def check_bert_model(model_path: str | Path) -> Path:
+    """Return the folder of a model; cheap, so that a long evaluation can refuse a wrong one before it starts.
+
+    Raises:
+        FileNotFoundError: there is no model at the path.
+    """
+    path = Path(model_path)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(
+            f"BERTScore needs a folder with a transformers model (config.json, weights, tokenizer), got {path}; "
+            "download one first, or leave the path empty to do without BERTScore."
+        )
+    return path
+
+
 def bert_score(
     generated: Sequence[str],
     written: Sequence[str],
@@ -40,12 +55,7 @@ def bert_score(
         FileNotFoundError: there is no model at the path.
         ValueError: lengths differ, or the model has no such layer.
     """
-    path = Path(model_path)
-    if not (path / "config.json").is_file():
-        raise FileNotFoundError(
-            f"BERTScore needs a folder with a transformers model (config.json, weights, tokenizer), got {path}; "
-            "download one first, or leave the path empty to do without BERTScore."
-        )
+    path = check_bert_model(model_path)
     if len(generated) != len(written):
         raise ValueError(f"one reference a text is needed, got {len(written)} for {len(generated)}.")
     import torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,19 +20,6 @@ def constant_reports(n: int, text: str = NORMAL_REPORT) -> list[str]:
     if not text.strip():
         raise ValueError("a constant report needs words, got an empty text.")
     return [text] * n
-
-
-def commonest_report(training: Sequence[str | None]) -> str:
-    """The report that stands most often in the training section; of equally frequent ones the first.
-
-    Raises:
-        ValueError: no training study has a report.
-    """
-    keys = [text_key(text) for text in training]
-    counts = Counter(key for key in keys if key)
-    if not counts:
-        raise ValueError("the commonest report needs training reports, got none.")
-    return str(training[keys.index(max(counts, key=counts.__getitem__))])
 
 
 def nearest_reports(

@@ -8,39 +8,6 @@ import numpy as np
 
 from medvlm.metrics.classification import classification_report
 
-CORONARY_PROMPTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "stenosis": {
-        "positive": (
-            "Severe coronary stenosis.",
-            "There is a 90% stenosis.",
-            "Obstructive coronary artery disease.",
-            "High-grade stenosis of the proximal LAD.",
-            "Severe stenosis of the mid RCA.",
-            "Severe stenosis of the circumflex.",
-        ),
-        "negative": (
-            "Normal coronary arteries.",
-            "No significant coronary stenosis.",
-            "The left main, LAD, circumflex and RCA are free of disease.",
-            "No obstructive coronary artery disease.",
-            "Mild luminal irregularities without significant stenosis.",
-        ),
-    },
-    "occlusion": {
-        "positive": ("Total occlusion.", "Chronic total occlusion of the RCA.", "The mid LAD is 100% occluded."),
-        "negative": ("No occlusion.", "All coronary arteries are patent.", "Normal coronary arteries."),
-    },
-    "calcification": {
-        "positive": ("The proximal LAD is calcified.", "Coronary calcification.", "Heavily calcified vessels."),
-        "negative": ("No coronary calcification is seen.", "There is no visible calcification."),
-    },
-    "left_dominance": {
-        "positive": ("Left dominant circulation.", "The circumflex is dominant.", "Left-dominant system."),
-        "negative": ("Right dominant circulation.", "The RCA is dominant.", "Right-dominant system."),
-    },
-}
-"""Task -> wordings of the positive and of the negative class."""
-
 
 def prompt_ensemble(embeddings: np.ndarray) -> np.ndarray:
     """One vector for several wordings of a class: the mean of the unit vectors, of unit length.
@@ -67,7 +34,7 @@ def embed_prompts(
     """Embed every wording once.
 
     Args:
-        prompts: task -> ``positive`` and ``negative`` -> wordings, as in ``CORONARY_PROMPTS``.
+        prompts: task -> ``positive`` and ``negative`` -> wordings.
         embed: gives ``(P, D)`` embeddings of P texts.
 
     Returns:

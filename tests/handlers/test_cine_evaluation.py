@@ -223,6 +223,11 @@ def test_a_misspelt_prompt_is_refused_before_anything_runs(tokenizer):
         CineEvaluationWriter("o", {}, "w", tokenizer, [], prompts={"t": {"target": "x", "positiv": [], "negative": []}})
 
 
+def test_a_model_path_for_bertscore_that_does_not_exist_is_refused_before_anything_runs(tokenizer, tmp_path):
+    with pytest.raises(FileNotFoundError, match="BERTScore needs a folder with a transformers model"):
+        CineEvaluationWriter("o", {}, "w", tokenizer, [], bert_model=str(tmp_path / "none"))
+
+
 def test_the_gallery_holds_what_can_be_read_and_has_a_report(samples, tokenizer):
     gallery = embed_gallery([collated(samples)], Reader(tokenizer), prepare, "cpu", progress=False)
     assert gallery.cases == ["c0", "c1", "c2"] and gallery.reports == REPORTS

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from medvlm.handlers.study_heads import head_answers, head_words, interval, read_points
+from medvlm.handlers.study_heads import check_head_words, head_answers, head_words, interval, read_points
 
 SPECS = {
     "stenosis": {"kind": "binary"},
@@ -78,3 +78,22 @@ def test_a_damaged_file_of_points_is_refused(tmp_path, content):
     (tmp_path / "points.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="holds no operating points"):
         read_points(tmp_path / "points.json", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"class_names": {"dominence": ["a", "b", "c"]}}, "does not have; did you mean 'dominance'"),
+        ({"units": {"dominance": "%"}}, "units are of regression heads, 'dominance' is multiclass"),
+        ({"class_names": {"dominance": ["a", "b"]}}, "'dominance' needs 3 names"),
+    ],
+    ids=["misspelt", "another kind", "too few"],
+)
+def test_names_that_do_not_fit_the_heads_are_refused(given, words):
+    with pytest.raises(ValueError, match=words):
+        check_head_words({**SPECS, "dominance": {"kind": "multiclass", "classes": 3}}, **given)
+
+
+def test_names_of_heads_that_do_not_exist_are_told(caplog):
+    check_head_words(SPECS, {"dominance": ["a", "b", "c"]}, {"syntax": "points"})
+    assert len(caplog.records) == 1 and "units of ['syntax'] have no effect" in caplog.text

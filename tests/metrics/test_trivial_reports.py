@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medvlm.metrics.angiography_facts import Fact, extract_facts, fact_set
-from medvlm.metrics.trivial_reports import NORMAL_REPORT, commonest_report, constant_reports, nearest_reports
+from medvlm.metrics.trivial_reports import NORMAL_REPORT, constant_reports, nearest_reports
 
 
 def test_the_normal_report_says_that_everything_is_normal():
@@ -13,10 +13,6 @@ def test_the_normal_report_says_that_everything_is_normal():
         *(Fact("normal", place, "none") for place in ("left_main", "LAD", "LCX", "RCA")),
     }
     assert constant_reports(3) == [NORMAL_REPORT] * 3
-
-
-def test_the_commonest_report_counts_equal_texts_once():
-    assert commonest_report(["b", "A  c.", None, "a C", "", ""]) == "A  c."
 
 
 def test_the_nearest_report_passes_over_studies_without_one():
@@ -30,7 +26,6 @@ def test_the_nearest_report_passes_over_studies_without_one():
     ("call", "match"),
     [
         (lambda: constant_reports(2, " "), "needs words"),
-        (lambda: commonest_report([None]), "got none"),
         (lambda: nearest_reports(np.eye(2), np.eye(2), ["", None]), "got none"),
         (lambda: nearest_reports(np.eye(2), np.eye(2), ["a"]), "got 1 for 2"),
     ],
