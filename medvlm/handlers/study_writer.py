@@ -82,8 +82,11 @@ class StudyWriter(CaseFolders):
         }
 
     def decides(self, case: Mapping[str, Any]) -> dict[str, Any]:
-        """Weights, tokenizer, probe, index, settings, and what the list says of the views."""
-        said = {key: case[key] for key in ("view_angles", "view_fps") if key in case}
+        """Weights, tokenizer, probe, index, settings, and what the list says of the views and beside them."""
+        said = {key: case[key] for key in ("view_angles", "view_fps", "side") if key in case}
+        beside = case.get("side") if isinstance(case.get("side"), Mapping) else {}
+        files = [value for value in beside.values() if isinstance(value, str) and value.endswith((".npy", ".csv"))]
+        said |= {"side_files": [self.hash_of(file) for file in files]} if files else {}
         return {**self.identity, "settings": self.settings, "said": said, "pictures": self.pictures}
 
     def hash_of(self, file: str) -> str:

@@ -8,6 +8,9 @@ import monai.bundle
 import pytest
 import torch
 
+from medvlm.bundle.curriculum import evaluate
+from medvlm.bundle.prediction import predict
+
 
 @pytest.fixture
 def train(coronary, cines, tiny_cines, tmp_path):
@@ -36,7 +39,7 @@ def boxed(cines):
     return path
 
 
-def test_boxes_of_the_datalist_reach_the_loss(train, boxed):
+def test_boxes_of_the_datalist_reach_the_loss_and_the_weights_serve(train, boxed, coronary, cines, tiny_cines):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = train(boxed)
@@ -47,6 +50,20 @@ def test_boxes_of_the_datalist_reach_the_loss(train, boxed):
     events.Reload()
     known = [event.value for event in events.Scalars("loss/known_boxes")]
     assert sum(known) >= 4 * 13  # of a box five coordinates, six words and both ends; some frames are not drawn
+    assert {"boxes/iou", "boxes/iou_of_mean_box"} <= set(events.Tags()["scalars"])
+
+    kept = ("frames", "image_size", "max_views", "max_tokens", "progress")
+    given = {name: tiny_cines[name] for name in kept} | {"generate": {"mode": "greedy", "max_length": 12}}
+    evaluate(
+        str(coronary), str(cines), overlays="captioning_boxes", ckpt_dir=str(folder / "models"), datalist=str(boxed),
+        output_dir=str(folder / "eval"), batch_size=4, bootstrap_repeats=20, pictured=0, **given,
+    )  # fmt: skip
+    assert (folder / "eval" / "evaluation.json").is_file()
+    report = predict(
+        str(coronary), str(boxed), str(folder / "out"), section="test", models_dir=str(folder / "models"), resamples=0,
+        **{"captioner::box_bins": 50}, **given,
+    )  # fmt: skip
+    assert report.status == 0 and report.done, str(report)
 
 
 def said(refused) -> str:

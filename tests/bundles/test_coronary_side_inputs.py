@@ -101,6 +101,8 @@ def test_a_prediction_and_a_search_see_them(bundle, cines, lists, sizes, tmp_pat
         for files in reports.values()
     ]
     assert scores[0] != scores[1]
+    again = predict(str(bundle), lists["second"], str(tmp_path / "first"), **given, **probe)
+    assert not again.kept and heads(tmp_path / "first") == answers["second"]  # other inputs are another question
     small = {key: value for key, value in sizes.items() if key != "generate"}
     done = search(
         str(bundle), build=True, datalist=lists["first"], index=str(tmp_path / "index"),
