@@ -26,6 +26,8 @@ def run(trained_coronary, cines, tiny_cines, tmp_path_factory):
         out = tmp_path_factory.mktemp("evaluated")
         small = {"bootstrap_repeats": 20, "pictured": 2, "generate": GREEDY, "output_dir": str(out)}
         sizes = {k: v for k, v in tiny_cines.items() if k in ("frames", "image_size", "max_views", "max_tokens")}
+        if "train_probe" in overlays:
+            small = {name: small[name] for name in ("bootstrap_repeats", "output_dir")}
         given = {**sizes, "batch_size": 4, "progress": False, **small, **overrides}
         evaluate(str(trained_coronary), str(cines), overlays=overlays, **given)
         return out
@@ -61,6 +63,16 @@ def broken(cines: Path, folder: Path) -> Path:
     content = json.loads((cines / "datalist.json").read_text(encoding="utf-8"))
     content["test"][0]["video"] = ["coronary/manifest.csv", "coronary/gone.dcm"]
     content["test"][1]["video"] = [*content["test"][1]["video"][:1], "coronary/gone.dcm"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def unlabelled(cines: Path, name: str) -> Path:
+    """A datalist whose section ``inference`` holds the test studies with neither reports nor targets."""
+    path = cines / f"{name}.json"
+    content = json.loads((cines / "datalist.json").read_text(encoding="utf-8"))
+    known = ("report", "targets")
+    content["inference"] = [{k: v for k, v in case.items() if k not in known} for case in content["test"]]
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
@@ -106,6 +118,36 @@ def test_studies_that_cannot_be_read_are_listed_with_reasons_and_scored_nowhere(
     assert rows[0]["readable"] == "0" and rows[0]["rank_video_to_text"] == "" and rows[0]["facts_right_all"] == ""
     assert rows[1]["readable"] == "1" and "coronary/gone.dcm" in rows[1]["view_problems"]
     assert evaluation["retrieval"]["n_without_video"] == 1
+
+
+def test_the_section_inference_without_reports_has_rows_and_notes_instead_of_scores(run, cines, tmp_path):
+    folder = run(section="inference", datalist=str(unlabelled(cines, tmp_path.name)))
+    found, rows = json.loads((folder / "evaluation.json").read_text(encoding="utf-8")), rows_of(folder)
+    assert found["section"] == "inference" and found["n"]["without_report"] == found["n"]["evaluated"] == len(rows)
+    assert "no study has both" in found["retrieval"]["note"] and "no study has both" in found["captioning"]["note"]
+    assert all(task["n"] == 0 and task["note"] for task in found["zero_shot"]["tasks"].values())
+    assert "could not be made" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_probes_are_evaluated_on_test_at_the_thresholds_of_validation(run, trained_coronary, cines):
+    folder = run("train_probe")
+    found, rows = json.loads((folder / "evaluation.json").read_text(encoding="utf-8")), rows_of(folder)
+    cases = load_datalist(cines / "datalist.json", "test")
+    assert [row["case_id"] for row in rows] == [case["case_id"] for case in cases]
+    assert found["section"] == "test" and found["checkpoint"]["file"] == "probe.pt"
+    points = json.loads((trained_coronary / "models" / "operating_points.json").read_text(encoding="utf-8"))
+    for head, point in points.items():
+        assert found["heads"][head]["operating_point"]["threshold"] == point["threshold"]
+    assert found["heads"]["max_stenosis"]["baseline_constant"]["chosen_on"] == "training section"
+    assert found["heads"]["dominance"]["baseline_majority"]["chosen_on"] == "training section"
+    assert {"macro_f1", "ece"} <= set(found["heads"]["dominance"]["metrics"])
+
+
+def test_probes_answer_the_section_inference_where_no_target_is_known(run, cines, tmp_path):
+    folder = run("train_probe", section="inference", datalist=str(unlabelled(cines, tmp_path.name)))
+    found, rows = json.loads((folder / "evaluation.json").read_text(encoding="utf-8")), rows_of(folder)
+    assert found["section"] == "inference" and all(head["n"] == 0 and head["note"] for head in found["heads"].values())
+    assert all(row["true_stenosis"] == "" and 0 < float(row["pred_stenosis"]) < 1 for row in rows)
 
 
 def test_an_overlay_is_evaluated_for_its_objective_on_another_section_without_a_gallery(evaluated, run):

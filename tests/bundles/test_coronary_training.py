@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import monai.bundle
 import pytest
@@ -138,6 +141,32 @@ def test_training_with_another_tokenizer_than_the_weights_is_refused(run, traine
     with pytest.raises(RuntimeError) as refused:
         run(["train"], initial_weights=str(trained_coronary / "models" / "model.pt"), vocab_size=400)
     assert "does not fit CineTextNet" in said(refused) and "word_embeddings" in said(refused)
+
+
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(coronary, cines, tiny_cines, tmp_path, monai_run):
+    def flags(folder):
+        settings = {**tiny_cines, "epochs": 6, "val_interval": 9}  # no validation: the last epoch's weights are kept
+        settings |= {"bundle_root": coronary, "dataset_dir": cines, "ckpt_dir": folder, "log_dir": folder / "logs"}
+        return [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+
+    config = ["run", "--config_file", str(coronary / "configs" / "train.json")]
+    monai_run(*config, *flags(tmp_path / "whole"), cwd=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "monai.bundle", *config, *flags(tmp_path / "cut")],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    state, deadline = tmp_path / "cut" / "multitask_state.pt", time.monotonic() + 200
+    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state.is_file(), "the run was killed before its first checkpoint or ended too soon"
+    begun = torch.load(tmp_path / "cut" / "model.pt", weights_only=True)
+    monai_run(*config, *flags(tmp_path / "cut"), cwd=tmp_path)
+    whole = torch.load(tmp_path / "whole" / "model.pt", weights_only=True)
+    cut = torch.load(tmp_path / "cut" / "model.pt", weights_only=True)
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert any(not torch.equal(begun[name], cut[name]) for name in whole)
 
 
 @pytest.mark.parametrize(
