@@ -13,10 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from medvlm.losses.cine_text import CineTextLoss
 from medvlm.losses.contrastive import CONTRASTIVE
+from medvlm.losses.given_positives import soft_positives
 
 WORLDS = (2, 4)
 SHARES = {1: [11], 2: [7, 4], 4: [4, 1, 2, 4]}  # of 11 samples; in four processes the second has nothing that counts
-CASES = ("pairs", "keys", "given", "left_out")
+CASES = ("pairs", "keys", "given", "left_out", "soft")
 
 
 class Towers(torch.nn.Module):
@@ -55,6 +56,9 @@ def data() -> dict[str, Tensor]:
         "report_known": torch.tensor([1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1]),
         "study_valid": torch.tensor([1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1]).bool(),
         "positives": torch.rand(11, 11, generator=generator, dtype=torch.float64).square(),
+        "named": torch.arange(101, 112),
+        "alike": torch.randint(101, 112, (11, 3), generator=generator),
+        "how_alike": torch.rand(11, 3, generator=generator, dtype=torch.float64),
         "input_ids": torch.randint(0, 9, (11, 5), generator=generator),
         "attention_mask": (torch.arange(5) < lengths[:, None]).long(),
     }
@@ -64,6 +68,9 @@ def contrastive_options(case: str, batch: dict[str, Tensor]) -> dict[str, Tensor
     """What the loss is told about who belongs together and who counts."""
     keys = torch.stack([batch["report_key"], batch["study_key"]], dim=1)
     valid = batch["study_valid"] & (batch["report_known"] > 0)
+    if case == "soft":
+        given = (batch[name] for name in ("named", "alike", "how_alike"))
+        return {"positives": soft_positives(keys, *given), "valid": valid}
     return {
         "pairs": {},
         "keys": {"image_keys": keys},

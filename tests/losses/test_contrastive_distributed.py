@@ -58,7 +58,7 @@ def single(worker) -> dict[str, dict]:
 
 @pytest.mark.parametrize("world", [2, 4])
 @pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("case", ["pairs", "keys", "given", "left_out"])
+@pytest.mark.parametrize("case", ["pairs", "keys", "given", "left_out", "soft"])
 def test_uneven_shares_give_the_loss_and_gradient_of_one_process(seen, single, world, kind, case):
     key = f"{kind}.{case}"
     found = [rank["ours"][key] for rank in seen[world]]
