@@ -20,6 +20,7 @@ __all__ = ["LPS", "LoadCase", "LoadCased", "PhotoReader"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima")
+CHANNEL_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 GRID_TOLERANCE = 0.1  # voxels by which the corners of two grids that are called the same may differ
 KINDS = ("image", "label")
 
@@ -46,6 +47,31 @@ def _check_file(path: Path) -> None:
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(132)[128:] == b"DICM"
+
+
+def _several_channels(path: Path) -> tuple[np.ndarray, dict] | None:
+    """Read an NRRD or a MetaImage that holds several channels, as vectors or along a fourth axis.
+
+    Returns:
+        ``(X, Y, Z, C)`` and a dictionary with the ``(4, 4)`` affine; None for any other file.
+    """
+    if path.is_dir() or not path.name.lower().endswith(CHANNEL_SUFFIXES):
+        return None
+    import SimpleITK
+
+    header = SimpleITK.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    axes, vectors = header.GetDimension(), header.GetNumberOfComponents() > 1
+    if (axes, vectors) not in ((3, True), (4, False)):
+        return None
+    image = SimpleITK.ReadImage(str(path))
+    array = SimpleITK.GetArrayFromImage(image)  # Z Y X C, or C Z Y X
+    array = array.transpose(2, 1, 0, 3) if vectors else array.transpose(3, 2, 1, 0)
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (axes, axes))[:3, :3] * image.GetSpacing()[:3]
+    affine[:3, 3] = image.GetOrigin()[:3]
+    return array, {MetaKeys.AFFINE: np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine}  # LPS to RAS
 
 
 def _check_series(folder: Path) -> None:
@@ -125,6 +151,10 @@ class LoadCase(Transform):
         }
         return MetaTensor(array, affine=torch.from_numpy(affine), meta=meta)
 
+    def _read_one(self, path: Path) -> tuple[np.ndarray, dict]:
+        reader = self._reader(path)
+        return reader.get_data(reader.read(str(path)))
+
     def _reader(self, path: Path) -> ImageReader:
         name = path.name.lower()
         if path.is_dir():
@@ -148,8 +178,7 @@ class LoadCase(Transform):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                reader = self._reader(path)
-                array, meta = reader.get_data(reader.read(str(path)))
+                array, meta = _several_channels(path) or self._read_one(path)
         except (EOFError, zlib.error) as error:
             raise ValueError(
                 f"{path}: the compressed data is truncated or damaged ({error}); copy or download it again."

@@ -167,13 +167,13 @@ def _from_itk(image, path: Path) -> Picture:
 
     data = sitk.GetArrayFromImage(image)
     axes = image.GetDimension()
-    if axes not in (2, 3):
-        raise ReadError(path, f"it has {axes} axes", "split it into 3-D images")
-    data = np.transpose(data, (*range(axes - 1, -1, -1), *range(axes, data.ndim)))  # (Z, Y, X, C) -> (X, Y, Z, C)
-    affine = np.eye(4)
+    if axes not in (2, 3, 4) or data.ndim > 4:
+        raise ReadError(path, f"it has {data.ndim} axes", "split it into 3-D images")
+    data = np.transpose(data, (*range(axes - 1, -1, -1), *range(axes, data.ndim)))  # to (X, Y, Z, C)
+    affine, space = np.eye(4), min(axes, 3)
     direction = np.array(image.GetDirection()).reshape(axes, axes)
-    affine[:axes, :axes] = direction * np.array(image.GetSpacing())
-    affine[:axes, 3] = image.GetOrigin()
+    affine[:space, :space] = (direction * np.array(image.GetSpacing()))[:space, :space]
+    affine[:space, 3] = image.GetOrigin()[:space]
     return Picture(data, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # LPS -> RAS
 
 

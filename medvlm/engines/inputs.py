@@ -205,15 +205,29 @@ def _from_file(path: Path, channels: str | Sequence[str] | None, series: str | N
 
 def _channels_inside(path: Path) -> int:
     """Channels of a volume file from its header; 1 where it cannot be read (loading will say why) or is a picture."""
-    if suffix_of(path) not in NIFTI:
+    if suffix_of(path) not in VOLUMES:
         return 1
+    try:
+        return _itk_channels(path) if suffix_of(path) in ITK else _nifti_channels(path)
+    except Exception:  # readers raise many kinds on damaged files; the case's own loading names file and remedy
+        return 1
+
+
+def _nifti_channels(path: Path) -> int:
     import nibabel
 
-    try:
-        shape = nibabel.load(path).shape
-    except Exception:  # nibabel raises many kinds on damaged files; the case's own loading names file and remedy
-        return 1
+    shape = nibabel.load(path).shape
     return int(shape[3]) if len(shape) == 4 else 1
+
+
+def _itk_channels(path: Path) -> int:
+    """Channels that are stored as vectors of three axes, or along a fourth axis."""
+    import SimpleITK
+
+    header = SimpleITK.ImageFileReader()
+    header.SetFileName(str(path))
+    header.ReadImageInformation()
+    return {3: header.GetNumberOfComponents(), 4: header.GetSize()[-1]}.get(header.GetDimension(), 1)
 
 
 def _msd_modalities(path: Path) -> list[str]:
@@ -250,14 +264,13 @@ def _from_folder(folder: Path, channels: str | Sequence[str] | None, series: str
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     volumes = [entry for entry in entries if is_image(entry) and suffix_of(entry) in VOLUMES]
     pictures = [entry for entry in entries if is_image(entry) and suffix_of(entry) in PICTURE]
-    if volumes:
-        cases = _group(volumes, channels, folder, case_id)
-    elif not pictures and any(entry.is_file() and is_dicom(entry) for entry in entries):
-        return [_from_dicom(folder, channels, series, case_id)]
-    else:
-        cases = []
-    cases += [_case(str(file), [modality_of(file.name)[0] or UNNAMED_CHANNEL], case_name(file)) for file in pictures]
     folders = [entry for entry in entries if entry.is_dir()]
+    dicom = any(entry.is_file() and suffix_of(entry) not in IMAGES and is_dicom(entry) for entry in entries)
+    if dicom and not (volumes or pictures or folders):
+        return [_from_dicom(folder, channels, series, case_id)]
+    cases = _group(volumes, channels, folder, case_id) if volumes else []
+    cases += [_tolerant_series(folder, channels, series, case_id)] if dicom else []  # beside other things
+    cases += [_case(str(file), [modality_of(file.name)[0] or UNNAMED_CHANNEL], case_name(file)) for file in pictures]
     study = _modality_folders(folders)
     if study and not cases:
         return [_case([str(path) for path in study.values()], list(study), case_id)]
@@ -321,6 +334,13 @@ def _tolerant_file(file: Path, ordered: list[str]) -> dict:
         return _from_file(file, ordered, None)
     except (ValueError, OSError) as error:
         return {"case_id": case_name(file), "error": str(error), "source": "input", "path": str(file)}
+
+
+def _tolerant_series(folder: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str) -> dict:
+    try:
+        return _from_dicom(folder, channels, series, case_id)
+    except (ValueError, OSError) as error:
+        return {"case_id": case_id, "error": str(error), "source": "input", "path": str(folder)}
 
 
 def _unique(cases: list[dict]) -> list[dict]:

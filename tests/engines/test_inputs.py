@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from PIL import Image
 
 from medvlm.engines.inputs import channel_names, find_cases, modality_of
@@ -112,6 +113,26 @@ def test_a_4d_file_needs_names_and_does_not_guess_their_order(tmp_path):
         find_cases(file, channels="FLAIR,T1")
     (case,) = find_cases(file, channels=["FLAIR", "T1w", "t1gd", "T2w"])
     assert case["channels"] == ["FLAIR", "T1", "T1c", "T2"] and case["image"] == str(file)
+
+
+@pytest.mark.parametrize("vectors", [True, False], ids=["vectors", "fourth axis"])
+def test_an_nrrd_of_several_channels_needs_names_too(tmp_path, vectors):
+    SimpleITK.WriteImage(
+        SimpleITK.GetImageFromArray(np.zeros((4, 8, 8, 3), np.int16), isVector=vectors), str(tmp_path / "a.nrrd")
+    )
+    count, names = (3, "FLAIR,T1,T2") if vectors else (4, "FLAIR,T1,T1c,T2")
+    with pytest.raises(ValueError, match=f"holds {count} channels and its names are not known"):
+        find_cases(tmp_path / "a.nrrd")
+    assert find_cases(tmp_path / "a.nrrd", channels=names)[0]["channels"] == names.split(",")
+
+
+def test_nothing_beside_a_dicom_series_is_passed_over(tmp_path):
+    dicom(tmp_path, "1.2.5", "AX FLAIR")
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "screenshot.png")
+    volume(tmp_path / "inner" / "other.nii.gz")
+    cases = {case["case_id"]: case for case in find_cases(tmp_path)}
+    assert set(cases) == {tmp_path.name, "screenshot", "other"}
+    assert cases[tmp_path.name]["channels"] == ["FLAIR"]
 
 
 def test_a_decathlon_file_has_its_names_in_dataset_json(tmp_path):

@@ -66,6 +66,24 @@ def test_four_dimensions_and_a_list_of_files_both_become_channels(tmp_path):
     torch.testing.assert_close(whole.as_tensor(), parts.as_tensor())
 
 
+@pytest.mark.parametrize("vectors", [True, False], ids=["vectors", "fourth axis"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_channels_of_itk_formats_are_those_of_the_same_nifti(tmp_path, suffix, vectors):
+    data = np.random.default_rng(0).integers(0, 900, (9, 10, 11, 4)).astype(np.int16)
+    affine = np.array([[-2.0, 0, 0, 5], [0, -1.5, 0, 7], [0, 0, 3, -4], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(data, affine), tmp_path / "a.nii.gz")
+    image = SimpleITK.GetImageFromArray(data.transpose(2, 1, 0, 3), isVector=True)
+    if not vectors:
+        image = SimpleITK.GetImageFromArray(data.transpose(3, 2, 1, 0), isVector=False)
+    image.SetSpacing((2.0, 1.5, 3.0, 1.0)[: image.GetDimension()])
+    image.SetOrigin((-5.0, -7.0, -4.0, 0.0)[: image.GetDimension()])
+    SimpleITK.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    expected, found = (LoadCase()(tmp_path / f"a{ending}") for ending in (".nii.gz", suffix))
+    assert found.shape == (4, 9, 10, 11)
+    assert torch.equal(found.as_tensor(), expected.as_tensor())
+    assert torch.allclose(found.affine, expected.affine)
+
+
 def test_a_4d_file_among_the_files_of_a_case_is_named(tmp_path):
     one, four = tmp_path / "t1.nii.gz", tmp_path / "flair.nii.gz"
     nib.save(nib.Nifti1Image(np.arange(512, dtype=np.int16).reshape(8, 8, 8), np.eye(4)), one)
