@@ -64,7 +64,7 @@ def test_uneven_shares_give_the_loss_and_gradient_of_one_process(seen, single, w
     found = [rank["ours"][key] for rank in seen[world]]
     torch.testing.assert_close(torch.stack([f["loss"] for f in found]).mean(), single[key]["loss"], **CLOSE)
     for share in found:
-        assert share["count"] == single[key]["count"] == (7 if case == "left_out" else 11)
+        assert share["count"] == single[key]["count"] == (7 if case in ("left_out", "soft") else 11)
         torch.testing.assert_close(share["value"], single[key]["loss"], **CLOSE)
         torch.testing.assert_close(share["gradients"], single[key]["gradients"], **CLOSE)
 
@@ -72,7 +72,7 @@ def test_uneven_shares_give_the_loss_and_gradient_of_one_process(seen, single, w
 def test_the_cases_differ(single):
     """Positives across processes and left-out samples matter, so that the test above sees them."""
     for kind in ("sigmoid", "softmax"):
-        values = [float(single[f"{kind}.{case}"]["loss"]) for case in ("pairs", "keys", "given", "left_out")]
+        values = [float(single[f"{kind}.{case}"]["loss"]) for case in ("pairs", "keys", "given", "left_out", "soft")]
         assert min(abs(a - b) for i, a in enumerate(values) for b in values[:i]) > 1e-3
 
 
