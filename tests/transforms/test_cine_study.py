@@ -180,6 +180,22 @@ def test_views_are_drawn_anew_each_time(study):
     assert few["video"].shape[0] == 4 and few["view_mask"].tolist() == [True, True, True, False]
 
 
+def test_what_is_said_of_drawn_views_is_drawn_with_them(study):
+    case = LoadCined(size=SIZE, max_views=2, random_views=True)(study(5))
+    files, ticks = json.loads(case["view_files"]), json.loads(case["view_ticks"])
+    case["view_places"] = json.dumps([[number] for number in range(5)])
+    case["view_ticks"] = json.dumps([[(frame, number) for frame, _ in row] for number, row in enumerate(ticks)])
+    sampler = SampleFramesd(frames=3).set_random_state(3)
+    drawn = [sampler(dict(case)) for _ in range(4)]
+    for d in drawn:
+        numbers = [files.index(file) for file in json.loads(d["view_files"])]
+        assert [place for (place,) in json.loads(d["view_places"])] == numbers
+        assert [[number for _, number in row] for row in json.loads(d["view_ticks"])] == [[n] * 3 for n in numbers]
+    assert len({d["view_files"] for d in drawn}) > 1, "the draws were all the same"
+    few = SampleFramesd(frames=2)(LoadCined(size=SIZE, max_views=4, random_views=True)(study(3)))
+    assert len(json.loads(few["view_ticks"])) == len(json.loads(few["view_places"])) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
