@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import fire
@@ -32,8 +33,8 @@ def main(
     lists: str,
     out: str,
     seconds: float = 100,
-    overlays: str = "averaging,fine_tune",
-    peer_overlays: str = "averaging,fine_tune",
+    overlays: str | Sequence[str] = "averaging,fine_tune",
+    peer_overlays: str | Sequence[str] = "averaging,fine_tune",
     folds: str = "all",
     bundle: str = "brats_mri_multitask",
     **overrides,
@@ -60,7 +61,7 @@ def main(
         folder = Path(out).resolve() / f"fold{number}"
         start = time.perf_counter()
         if network == "bundle":
-            _bundle_fold(find_bundle(bundle), file.resolve(), folder, overlays.split(","), overrides)
+            _bundle_fold(find_bundle(bundle), file.resolve(), folder, peers.listed(overlays), overrides)
         else:
             peers.main(
                 network,

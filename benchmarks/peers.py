@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import fire
@@ -61,7 +62,7 @@ def main(
     dataset_dir: str,
     seconds: float = 600,
     out: str = "runs/peer",
-    overlays: str = "",
+    overlays: str | Sequence[str] = "",
     bundle: str = "brats_mri_multitask",
     learning_rate: float = 1e-3,
     **overrides,
@@ -79,7 +80,7 @@ def main(
         overrides: further ids of the config.
     """
     root, folder = find_bundle(bundle), Path(out).resolve()
-    configs = [str(root / "configs" / f"{name}.json") for name in ("train", *filter(None, overlays.split(",")))]
+    configs = [str(root / "configs" / f"{name}.json") for name in ("train", *listed(overlays))]
     settings = {
         "dataset_dir": str(Path(dataset_dir).resolve()),
         "ckpt_dir": str(folder),
@@ -88,7 +89,7 @@ def main(
         "stage": peer,
         "epochs_per_stage": {peer: 1},
         "weights_name": f"{peer}.pt",
-        "initial_weights": None,
+        "initial_weights": "$None",
         "frozen": [],
         "skip_unknown_masks": False,
         "learning_rates": {"net": learning_rate},
@@ -104,6 +105,11 @@ def main(
     monai.bundle.run(config_file=[*configs, str(root / "configs" / "evaluate.json")], **_evaluation(settings))
     parameters = sum(p.numel() for p in {"unet": MaskPeer, "densenet": TumourPeer}[peer]().parameters())
     print(json.dumps({"peer": peer, "parameters": parameters, "epochs": epochs, "training_seconds": round(took)}))
+
+
+def listed(names: str | Sequence[str]) -> list[str]:
+    """Names from ``a,b``, which the command line may have made a tuple of."""
+    return [name for name in (names.split(",") if isinstance(names, str) else names) if name]
 
 
 def _evaluation(settings: dict) -> dict:
