@@ -170,19 +170,26 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(coronary, cines, t
 
 
 @pytest.mark.parametrize(
-    ("names", "left"),
-    [(("train",), "model.pt"), (("train", "train_probe"), "probe.pt")],
-    ids=["multitask", "probe"],
+    ("names", "left", "processes"),
+    [
+        (("train",), "model.pt", 2),
+        (("train", "contrastive"), "model.pt", 4),
+        (("train", "train_probe"), "probe.pt", 2),
+    ],
+    ids=["multitask of two", "contrastive of four", "probe of two"],
 )
-def test_two_processes_train_one_network(coronary, trained_coronary, cines, tiny_cines, tmp_path, names, left):
+def test_several_processes_train_one_network(
+    coronary, trained_coronary, cines, tiny_cines, tmp_path, names, left, processes
+):
     configs = [str(coronary / "configs" / f"{name}.json") for name in (*names, "multi_gpu_train")]
     settings = {**tiny_cines, "ckpt_dir": str(tmp_path / "models"), "log_dir": str(tmp_path / "logs")}
+    settings["batch_size"] = 8 // processes
     if left == "probe.pt":
         settings["initial_weights"] = str(trained_coronary / "models" / "model.pt")
     flags = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m",
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m",
             "monai.bundle", "run", "--config_file", str(configs), "--bundle_root", str(coronary),
             "--dataset_dir", str(cines), *flags,
         ],
@@ -190,5 +197,5 @@ def test_two_processes_train_one_network(coronary, trained_coronary, cines, tiny
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     weights = torch.load(tmp_path / "models" / left, weights_only=True)
-    if left == "model.pt":  # the bias starts where the 7 negatives of the batch of both processes balance a positive
+    if left != "probe.pt":  # the bias starts where the 7 negatives of the batch of all processes balance a positive
         assert float(weights["loss_parameters.bias"]) == pytest.approx(-math.log(7), abs=0.05)
