@@ -14,6 +14,7 @@ from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader
 from monai.transforms import MapTransform, Transform
 from monai.utils import MetaKeys, SpaceKeys
 
+from transforms.dicom_series import check_series
 from transforms.photos import LPS, PHOTO_SUFFIXES, PhotoReader
 
 __all__ = ["LPS", "LoadCase", "LoadCased", "PhotoReader"]
@@ -72,22 +73,6 @@ def _several_channels(path: Path) -> tuple[np.ndarray, dict] | None:
     affine[:3, :3] = np.reshape(image.GetDirection(), (axes, axes))[:3, :3] * image.GetSpacing()[:3]
     affine[:3, 3] = image.GetOrigin()[:3]
     return array, {MetaKeys.AFFINE: np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine}  # LPS to RAS
-
-
-def _check_series(folder: Path) -> None:
-    """Refuse a folder that is not one DICOM series."""
-    import itk
-
-    names = itk.GDCMSeriesFileNames.New()
-    names.SetUseSeriesDetails(True)
-    names.AddSeriesRestriction("0008|0021")
-    names.SetDirectory(str(folder))
-    series = names.GetSeriesUIDs()
-    if len(series) != 1:
-        raise ValueError(
-            f"{folder}: a folder must hold one DICOM series, found {len(series)}; "
-            "give one folder a series, or convert it to NIfTI."
-        )
 
 
 class LoadCase(Transform):
@@ -158,7 +143,7 @@ class LoadCase(Transform):
     def _reader(self, path: Path) -> ImageReader:
         name = path.name.lower()
         if path.is_dir():
-            _check_series(path)
+            check_series(path)
             return ITKReader()
         if name.endswith(NIFTI_SUFFIXES):
             shape = nibabel.load(path).shape
@@ -190,6 +175,11 @@ class LoadCase(Transform):
             raise ValueError(
                 f"{path}: cannot be read: {reason}; if the file should be valid, open it in a viewer and save it again."
             ) from error
+        if array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{path}: voxels must be real numbers, got {'colours' if array.dtype.fields else array.dtype}; "
+                "save grey values, of complex numbers the magnitude."
+            )
         while array.ndim > 4 and array.shape[-1] == 1:
             array = array.squeeze(-1)
         if not 2 <= array.ndim <= 4:

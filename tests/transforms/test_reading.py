@@ -146,6 +146,50 @@ def test_a_folder_must_hold_one_series(tmp_path, count):
         LoadCase()(tmp_path / "series")
 
 
+def lose(folder, harm):
+    file = sorted(folder.iterdir())[2]
+    if harm == "gone":
+        file.unlink()
+    elif harm == "empty":
+        file.write_bytes(b"")
+    elif harm == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif harm == "twice":
+        header = pydicom.dcmread(file)
+        header.ImagePositionPatient = pydicom.dcmread(sorted(folder.iterdir())[1]).ImagePositionPatient
+        header.save_as(file, enforce_file_format=True)
+
+
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        ("gone", "series: slices are missing: between two of the 5 slices lie 6 mm, between the others 3 mm"),
+        ("empty", r"2\.dcm: it belongs to the series and cannot be read.*1 of 6 files.*again"),
+        ("cut", r"2\.dcm: it belongs to the series and cannot be read.*1 of 6 files.*again"),
+        ("twice", "series: 2 slices lie at the same place"),
+    ],
+)
+def test_a_series_that_lost_a_slice_is_refused(tmp_path, harm, problem):
+    write_series(tmp_path / "series", volume((12, 10, 6)).astype(np.uint16), "1.2.3.4")
+    (tmp_path / "series" / "notes.txt").write_text("not a slice")
+    assert LoadCase()(tmp_path / "series").shape == (1, 12, 10, 6)
+    lose(tmp_path / "series", harm)
+    with pytest.raises(ValueError, match=problem):
+        LoadCase()(tmp_path / "series")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words"),
+    [([("R", "u1"), ("G", "u1"), ("B", "u1")], "got colours"), (np.complex64, "got complex64")],
+    ids=["colours", "complex"],
+)
+def test_voxels_that_are_no_real_numbers_are_refused_by_name(tmp_path, dtype, words):
+    data = np.zeros((9, 10, 8), dtype=dtype)
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(ValueError, match=rf"a\.nii\.gz: voxels must be real numbers, {words}"):
+        LoadCase()(tmp_path / "a.nii.gz")
+
+
 def photo_modes(ramp: np.ndarray) -> dict[str, tuple[Image.Image, float]]:
     grey = Image.fromarray(ramp)
     rgba = grey.convert("RGBA")
