@@ -135,10 +135,9 @@ class Tokenised(MapTransform):
         first = [] if self.begin is None else [self.begin]
         length = self.max_length - len(first)
         encoded = self.tokenizer(text, max_length=length, truncation=True, padding="max_length")
-        mask = encoded.get("attention_mask") or attended(encoded["input_ids"], self.tokenizer)
         d[key] = text
         d["input_ids"] = torch.as_tensor([*first, *encoded["input_ids"]], dtype=torch.int64)
-        d["attention_mask"] = torch.as_tensor([1] * len(first) + list(mask), dtype=torch.int64)
+        d["attention_mask"] = torch.as_tensor([1] * len(first) + list(encoded["attention_mask"]), dtype=torch.int64)
         d["report_known"] = float(bool(normal))
         study = study_words(d)
         d["study_key"] = stable_key(f"study\n{study}")
@@ -152,14 +151,3 @@ class Tokenised(MapTransform):
             if wanted:
                 return " ".join(wanted)
         return clean_report(report)
-
-
-def attended(ids: Sequence[int], tokenizer: Callable) -> list[int]:
-    """Which tokens are text, for a tokenizer that does not say so (SigLIP's): all up to the padding at the end.
-
-    Where padding and the end of a text are one token, the first of them is the end.
-    """
-    pad, end = tokenizer.pad_token_id, getattr(tokenizer, "eos_token_id", None)
-    filled = next((count for count, token in enumerate(reversed(ids)) if token != pad), len(ids))
-    real = len(ids) - filled + int(pad == end and filled > 0)
-    return [1] * real + [0] * (len(ids) - real)

@@ -258,10 +258,13 @@ def load_tokenizer(path: str | Path) -> Any:
             "tokenizer's own folder."
         )
     try:
-        return _loader(folder).from_pretrained(str(folder), local_files_only=True)
+        tokenizer = _loader(folder).from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # transformers raises whatever the damaged file makes it raise
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"the tokenizer in {folder} cannot be read ({first_line}); copy or train it again.") from error
+    if "attention_mask" not in tokenizer.model_input_names:  # SigLIP's: its padding could not be told from its end
+        tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
+    return tokenizer
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from medvlm.bundle.curriculum import evaluate
 from medvlm.bundle.prediction import predict
 
 
@@ -73,6 +74,12 @@ def test_a_given_teacher_is_distilled_and_the_weights_predict(run, datalist, cor
     known = scalars(tmp_path / "logs", "loss/known_distillation")
     assert 0 < sum(known) < 4 * len(known)
     kept = ("frames", "image_size", "max_views", "max_tokens", "progress")
+    evaluate(
+        str(coronary), str(cines), overlays="distillation", ckpt_dir=str(tmp_path / "models"), teacher_dim=8,
+        output_dir=str(tmp_path / "eval"), batch_size=4, bootstrap_repeats=20, pictured=0,
+        generate={"mode": "greedy", "max_length": 12}, **{name: tiny_cines[name] for name in kept},
+    )  # fmt: skip
+    assert (tmp_path / "eval" / "evaluation.json").is_file()
     report = predict(
         str(coronary), str(cines / "datalist.json"), str(tmp_path / "out"), section="test", resamples=0,
         overlays="distillation_inference", teacher_dim=8, models_dir=str(tmp_path / "models"),

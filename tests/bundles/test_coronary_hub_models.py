@@ -21,6 +21,7 @@ from transformers import (
 
 from medvlm.bundle.curriculum import evaluate
 from medvlm.bundle.prediction import predict
+from medvlm.bundle.search import search
 from medvlm.data.datalists import load_datalist
 from medvlm.data.tokenizers import load_tokenizer, train_wordpiece, vocabulary_of
 from medvlm.networks.encoders.mvit import mvit_v2_s
@@ -103,11 +104,20 @@ def test_a_bert_is_one_key_from_training_to_prediction(run, bert, coronary, cine
     assert report.status == 0 and report.done, str(report)
 
 
-def test_a_siglip_tower_is_read_as_it_was_trained_and_captions_begin_with_a_token_of_their_own(run, siglip):
+def test_a_siglip_tower_is_read_as_it_was_trained_and_captions_begin_with_a_token_of_their_own(
+    run, siglip, coronary, cines, tiny_cines, tmp_path
+):
     vocabulary = vocabulary_of(load_tokenizer(siglip), 0)
     assert vocabulary.bos_id == vocabulary.added_bos == 1 and vocabulary.eos_id == vocabulary.pad_id == 0
     key = {"text_encoder::path": str(siglip), "text_encoder::pooling": "model", "max_tokens": 64}
-    weights = torch.load(run(**key, objectives=ALL) / "model.pt", weights_only=True)
+    models_dir = run(**key, objectives=ALL)
+    small = {name: tiny_cines[name] for name in ("frames", "image_size", "max_views", "progress")}
+    found = search(
+        str(coronary), build=True, dataset_dir=str(cines), index=str(tmp_path / "index"), text="severe stenosis",
+        models_dir=str(models_dir), **key, **small,
+    )  # fmt: skip
+    assert found.matches
+    weights = torch.load(models_dir / "model.pt", weights_only=True)
     assert any(name.startswith("text_encoder.model.head.") for name in weights)
 
 

@@ -141,9 +141,9 @@ def test_tokenizers_are_checked(tokenizer):
 def test_a_token_is_put_before_texts_of_a_tokenizer_that_begins_none():
     def tokenizer(text, max_length, truncation, padding):
         ids = [*[len(word) + 5 for word in text.split()][: max_length - 1], 0]
-        return {"input_ids": ids + [0] * (max_length - len(ids))}  # SigLIP's: the end also fills up, and no mask
+        rest = [0] * (max_length - len(ids))  # SigLIP's: the end also fills up
+        return {"input_ids": ids + rest, "attention_mask": [1] * len(ids) + rest}
 
-    tokenizer.pad_token_id, tokenizer.eos_token_id = 0, 0
     case = Tokenised(tokenizer=tokenizer, max_length=6, begin=1)({"report": "no stenosis", "case_id": "a"})
     assert case["input_ids"].tolist() == [1, 7, 13, 0, 0, 0]
     assert case["attention_mask"].tolist() == [1, 1, 1, 1, 0, 0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from medvlm.networks.blocks.tokenizer_binding import TokenizerBound
 from medvlm.spelling import did_you_mean
@@ -79,6 +80,7 @@ class TextEncoder(TokenizerBound):
         self.embed_dim = int((by_model and getattr(settings, "projection_size", None)) or settings.hidden_size)
         self.max_length = int(settings.max_position_embeddings)
         self.masked = not settings.model_type.startswith("siglip")  # SigLIP reads its padding, as it was trained
+        self.pad_id = int(getattr(settings, "pad_token_id", None) or 0)  # until a tokenizer is bound
         if not by_model:
             drop_pooler(self.model)
         if gradient_checkpointing:
@@ -91,6 +93,13 @@ class TextEncoder(TokenizerBound):
             self._frozen = [*before, *layers[: self.frozen_layers]]
         for part in self._frozen:
             part.requires_grad_(False)
+
+    def bind_tokenizer(self, tokenizer: Any, replace: bool = False) -> TextEncoder:
+        """See ``TokenizerBound``; the token that fills up is the tokenizer's."""
+        super().bind_tokenizer(tokenizer, replace)
+        pad = getattr(tokenizer, "pad_token_id", None)
+        self.pad_id = self.pad_id if pad is None else int(pad)
+        return self
 
     def train(self, mode: bool = True) -> TextEncoder:
         """Set training mode for everything but the frozen layers."""
@@ -117,6 +126,10 @@ class TextEncoder(TokenizerBound):
         if self.added_bos is not None and bool((input_ids[:, 0] == self.added_bos).all()):
             input_ids, attention_mask = input_ids[:, 1:], attention_mask[:, 1:]
         self._check(input_ids)
+        length = input_ids.shape[1]
+        if not self.masked:  # so that a text means the same however far its batch is padded
+            rest = (0, self.max_length - length)
+            input_ids, attention_mask = F.pad(input_ids, rest, value=self.pad_id), F.pad(attention_mask, rest)
         known = attention_mask.bool().any(dim=1, keepdim=True)  # (B, 1)
         seen = attention_mask.bool() | ~known  # a text without tokens is read as padding, and its result dropped
         output = self.model(input_ids=input_ids, attention_mask=seen.long() if self.masked else None)
@@ -129,7 +142,7 @@ class TextEncoder(TokenizerBound):
         else:
             weight = seen[..., None].to(tokens.dtype)
             pooled = (tokens * weight).sum(dim=1) / weight.sum(dim=1)
-        return {"tokens": tokens, "pooled": pooled.masked_fill(~known, 0.0)}
+        return {"tokens": tokens[:, :length], "pooled": pooled.masked_fill(~known, 0.0)}
 
     def _check(self, input_ids: Tensor) -> None:
         if input_ids.shape[1] > self.max_length:

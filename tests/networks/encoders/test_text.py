@@ -134,7 +134,8 @@ class TestPretrained:
         out = network(ids, torch.tensor([[1, 1, 1, 1, 1, 0, 0, 0]]))
         tower = model.text_model if whole else model
         assert (network.embed_dim, network.max_length, network.layers) == (12, 9, 4)
-        assert torch.allclose(out["pooled"], tower(input_ids=ids).pooler_output, atol=1e-6)
+        full = torch.nn.functional.pad(ids, (0, 1), value=0)  # to its length, as it was trained
+        assert torch.allclose(out["pooled"], tower(input_ids=full).pooler_output, atol=1e-6)
         assert not [name for name, _ in network.named_parameters() if "vision" in name]
 
     @pytest.mark.parametrize("path", ["none/such-model", "no_folder_here"])
@@ -237,3 +238,20 @@ def test_a_token_that_was_added_for_the_captioner_is_not_read():
     begun = torch.cat([torch.ones(2, 1, dtype=torch.long), ids], dim=1)
     shown = torch.cat([torch.ones(2, 1, dtype=torch.long), mask], dim=1)
     assert torch.equal(network(begun, shown)["pooled"], network(ids, mask)["pooled"])
+
+
+def test_a_siglip_text_means_the_same_however_far_it_is_padded(tmp_path):
+    config = SiglipTextConfig(vocab_size=30, max_position_embeddings=12, projection_size=16, **TINY)
+    torch.manual_seed(0)
+    tower = SiglipTextModel(config).eval()
+    tower.save_pretrained(tmp_path)
+    network = TextEncoder(tmp_path, pooling="model", added_bos=2).eval()
+    network.pad_id = 1
+    ids = torch.randint(5, 30, (2, 4))
+    full = torch.nn.functional.pad(ids, (0, 8), value=1)
+    expected = tower(input_ids=full).pooler_output
+    begun = torch.cat([torch.full((2, 1), 2), full[:, :7]], dim=1)
+    for given in (ids, full, begun):
+        out = network(given)
+        torch.testing.assert_close(out["pooled"], expected)
+    assert network(ids)["tokens"].shape == (2, 4, 16)
