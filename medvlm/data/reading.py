@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from medvlm.data.dicom_slices import missing_slices
+
 NIFTI = (".nii", ".nii.gz")
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
 PICTURE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -158,7 +160,11 @@ def _read_dicom_folder(path: Path) -> Picture:
         raise ReadError(
             path, f"the folder holds {len(series)} DICOM series", "put each series into a folder of its own"
         )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path), series[0]))
+    files = reader.GetGDCMSeriesFileNames(str(path), series[0])
+    problem, remedy = missing_slices(path, files)
+    if problem:
+        raise ReadError(path, problem, remedy)
+    reader.SetFileNames(files)
     return _from_itk(reader.Execute(), path)
 
 

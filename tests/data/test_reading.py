@@ -38,11 +38,11 @@ def test_channels_come_last(make):
     assert data[1, 2, 0, 3] == np.ravel_multi_index((0, 2, 1, 3), (2, 3, 4, 5))
 
 
-def _dicom_series(folder, uid, first=0):
+def _dicom_series(folder, uid, first=0, count=3):
     folder.mkdir(parents=True, exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
-    for z in range(3):
+    for z in range(count):
         plane = sitk.GetImageFromArray(np.full((20, 24), 100 * z, np.int16) + np.arange(24, dtype=np.int16))
         tags = {"0008|0060": "MR", "0020|000e": uid, "0020|0032": f"0\\0\\{4 * z}", "0020|0013": str(z)}
         tags |= {"0020|0037": "1\\0\\0\\0\\1\\0", "0008|0018": f"{uid}.{z}", "0020|000d": "1.2.3"}
@@ -59,6 +59,16 @@ def test_a_folder_of_one_dicom_series_is_a_volume(tmp_path):
     assert picture.data[5, 0].tolist() == [5, 105, 205]
     case = {"image": str(tmp_path / "d"), "channels": ["FLAIR"], "case_id": "d", "patient_id": "d"}
     assert [p for p in check_case(case) if p.severity == "error"] == []
+
+
+def test_a_series_that_lost_a_slice_is_an_error_of_doctor(tmp_path):
+    _dicom_series(tmp_path / "d", "1.2.3.4", count=6)
+    case = {"image": str(tmp_path / "d"), "channels": ["FLAIR"], "case_id": "d", "patient_id": "d"}
+    cut = tmp_path / "d" / "2.dcm"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    assert any("slices cannot be read: 2.dcm (1 in all)" in p.problem for p in check_case(case))
+    cut.unlink()
+    assert any("slices are missing: a gap of 8 mm, 4 mm between" in p.problem for p in check_case(case))
 
 
 def test_two_series_in_a_folder_and_none_are_refused(tmp_path):
