@@ -27,8 +27,8 @@ class FitInPlane(InvertibleTransform):
     """
 
     def __init__(self, size: int = 128, mode: str = "bilinear", value: float = 0.0) -> None:
-        if size < 1:
-            raise ValueError(f"size must be positive, got {size}; 128 fits the default network.")
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"size must be a positive whole number, got {size!r}; 128 fits the default network.")
         if mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, got {mode!r}.")
         self.size = size

@@ -121,7 +121,11 @@ def test_nearest_keeps_label_values_and_lies_on_the_image():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"size": 0}, r"size must be positive, got 0; 128"), ({"mode": "cubic"}, r"mode must be one of .*got 'cubic'")],
+    [
+        ({"size": 0}, r"size must be a positive whole number, got 0; 128"),
+        ({"size": "big"}, r"size must be a positive whole number, got 'big'; 128"),
+        ({"mode": "cubic"}, r"mode must be one of .*got 'cubic'"),
+    ],
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
