@@ -14,7 +14,7 @@ import os
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,7 +177,10 @@ def ensure_tokenizer(
     texts = _texts_of(reports_or_datalist, section)
     if not _holds_tokenizer(folder):
         try:
-            train_wordpiece(texts, folder, vocab_size)
+            if folder.is_dir() and any(folder.iterdir()):
+                train_wordpiece(texts, folder, vocab_size)  # refuses what is no tokenizer's
+            else:
+                _place(folder, lambda partial: train_wordpiece(texts, partial, vocab_size))
             fit = vocabulary_report(load_tokenizer(folder), texts[:FIT_SAMPLE])
             logger.info(
                 "trained a tokenizer on %d reports: %s; %.2f tokens a word, the longest of %d reports has %d",
@@ -202,17 +205,7 @@ def _copied(model: str | Path, folder: Path) -> Any:
     """The tokenizer of a text model, from the copy in ``folder``, which is made where there is none."""
     own = load_tokenizer(model)
     if not _holds_tokenizer(folder):
-        partial = folder.parent / f".{folder.name}.{os.getpid()}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            own.save_pretrained(str(partial))
-            if not _holds_tokenizer(folder):
-                os.replace(partial, folder)
-        except OSError:
-            if not _holds_tokenizer(folder):  # else another process was faster; its bytes are the same
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        _place(folder, lambda partial: own.save_pretrained(str(partial)))
     found = load_tokenizer(folder)
     if fingerprint(found) != fingerprint(own):
         raise ValueError(
@@ -220,6 +213,21 @@ def _copied(model: str | Path, folder: Path) -> Any:
             "name another folder with --tokenizer_dir (or another --ckpt_dir), or remove this one."
         )
     return found
+
+
+def _place(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Let a tokenizer be written and put it at ``folder``; the first of several processes wins, none is disturbed."""
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.new"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write(partial)
+        if not _holds_tokenizer(folder):
+            os.replace(partial, folder)
+    except OSError:
+        if not _holds_tokenizer(folder):  # else another process was faster; its bytes are the same
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _texts_of(source: str | Path | Iterable[str], section: str | Sequence[str]) -> list[str]:
