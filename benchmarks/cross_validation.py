@@ -34,7 +34,7 @@ def main(
     out: str,
     seconds: float = 100,
     overlays: str | Sequence[str] = "averaging,fine_tune",
-    peer_overlays: str | Sequence[str] = "averaging,fine_tune",
+    peer_overlays: str | Sequence[str] = "fine_tune",
     folds: str = "all",
     bundle: str = "brats_mri_multitask",
     **overrides,
@@ -47,7 +47,8 @@ def main(
         out: folder of the results.
         seconds: training budget of a fold for the stock networks; the bundle's is its number of epochs.
         overlays: configs laid over ``train.json`` for the bundle.
-        peer_overlays: the same for the stock networks, so that they see the same augmentations and are averaged alike.
+        peer_overlays: the same for the stock networks, so that they see the same augmentations; an average of the
+            weights is of no use in runs so short that it still holds the random ones.
         folds: ``all``, or some numbers with commas between them.
         bundle: whose configs to use.
         overrides: further ids of the config.
