@@ -106,7 +106,7 @@ def write_coronary_phantoms(
         frames: of a run: a number, or least and most.
         fps: frames a second: a number, or several to choose from; contrast fills and washes out within a run.
         views: runs of a study: a number, or least and most, 1 to 6.
-        difficulty: ``easy``, ``typical`` or ``hard``; the thirteen arguments from variation to noise change parts of it.
+        difficulty: ``easy``, ``typical`` or ``hard``; those from variation to noise change parts of it.
         stenosis_fraction: share of patients with a stenosis over 70%.
         variation: factor on how much persons, angles and framing differ.
         projections: how many of the usual angles of each artery are in use.
