@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from medvlm.networks.blocks.pooling import masked_mean
+from medvlm.networks.blocks.running_statistics import kept_statistics
 from medvlm.networks.blocks.side_inputs import join_side
 from medvlm.networks.blocks.view_set import complete_views, encode_views, gather_views, scatter_views
 from medvlm.networks.decoders.box_tasks import box_tasks
@@ -252,7 +254,9 @@ class CineTextNet(Freezable):
             if self.distillation.teacher is not None:
                 result["teacher"] = self.taught(video, view_mask)
         if "masked_video" in objectives:
-            result |= self.predict_masked(video, view_mask, masked_tokens)
+            whole = studying or captioning  # whole videos have set the running statistics already
+            with kept_statistics(self.video_encoder) if whole else nullcontext():
+                result |= self.predict_masked(video, view_mask, masked_tokens)
         return result
 
     @torch.no_grad()
