@@ -84,7 +84,7 @@ $(DEMO)/predictions/summary.csv: $(DEMO)/models/operating_point.json
 		--output_dir $(DEMO)/predictions
 
 $(CINES)/data/datalist.json: | $(INSTALLED)
-	$(RUN) -m medvlm phantom_coronary $(CINES)/data --studies 560 --views 2 --frames 6 --difficulty easy \
+	$(RUN) -m medvlm phantom_coronary $(CINES)/data --studies 600 --views 2 --frames 6 --difficulty easy \
 		--stenosis_fraction 0.7 --boilerplate 0.2 --fractions 0.62,0.08,0.3
 	$(RUN) -m medvlm prepare cine_manifest --root $(CINES)/data/coronary --out $@
 
