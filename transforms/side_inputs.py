@@ -158,7 +158,8 @@ class SideInputsd(MapTransform):
                 f"the text {name!r} needs the tokenizer of the weights, and there is none; give its folder."
             )
         text = clean_report(value)
-        encoded = self.tokenizer(text, max_length=self.texts[name], truncation=True, padding="max_length")
+        plain = getattr(self.tokenizer, "plain", self.tokenizer)  # a note is no report, to be read in its style
+        encoded = plain(text, max_length=self.texts[name], truncation=True, padding="max_length")
         ids = torch.as_tensor(encoded["input_ids"], dtype=torch.int64)
         known = torch.as_tensor(encoded["attention_mask"]).float() * float(bool(text))
         return torch.where(known > 0, ids, 0), known

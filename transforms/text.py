@@ -97,7 +97,8 @@ class Tokenised(MapTransform):
 
     Args:
         keys: the report's key; a case may lack it.
-        tokenizer: called as those of ``transformers`` are, with a token for padding.
+        tokenizer: called as those of ``transformers`` are, with a token for padding. One with a method ``read`` says
+            what it is given of a report; equal such texts are then equal reports.
         max_length: L; a longer report is cut, with its last special token kept.
         sections: headings (lower case) of which the text is taken, where the report has any of them; ``None``: all.
         begin: a token to put before each text, where the tokenizer does not begin its texts and a captioner needs it.
@@ -134,14 +135,17 @@ class Tokenised(MapTransform):
         normal = normalise_text(text)
         first = [] if self.begin is None else [self.begin]
         length = self.max_length - len(first)
-        encoded = self.tokenizer(text, max_length=length, truncation=True, padding="max_length")
+        read = getattr(self.tokenizer, "read", None)
+        words = text if read is None else read(str(d[key]) if text and self.sections is None else text)
+        encoded = self.tokenizer(words, max_length=length, truncation=True, padding="max_length")
         d[key] = text
         d["input_ids"] = torch.as_tensor([*first, *encoded["input_ids"]], dtype=torch.int64)
         d["attention_mask"] = torch.as_tensor([1] * len(first) + list(encoded["attention_mask"]), dtype=torch.int64)
         d["report_known"] = float(bool(normal))
         study = study_words(d)
         d["study_key"] = stable_key(f"study\n{study}")
-        d["report_key"] = stable_key(normal) if normal else stable_key(f"unknown\n{study}\n{d.get('case_id') or ''}")
+        unknown = f"unknown\n{study}\n{d.get('case_id') or ''}"
+        d["report_key"] = stable_key(normalise_text(words) if normal else unknown)
         return d
 
     def _text(self, report: object) -> str:

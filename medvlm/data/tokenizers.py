@@ -12,14 +12,14 @@ import json
 import logging
 import os
 import shutil
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvlm.data.datalists import load_datalist
+from medvlm.data.report_styles import STYLE_FILE, check_style, dressed, keep_style, style_of
+from medvlm.data.vocabularies import SPECIAL_TOKENS, Vocabulary, vocabulary_of, vocabulary_report
+from medvlm.metrics.structured_reports import structured_report
 from medvlm.tokenizer_fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ __all__ = [
     "load_tokenizer",
     "train_wordpiece",
     "vocabulary_of",
+    "vocabulary_report",
 ]
-
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""Ids 0 to 4; [CLS] begins and [SEP] ends a text."""
 
 FIT_SAMPLE = 1000
 """Reports that the log's words on the fit of a vocabulary are counted on."""
@@ -45,7 +43,7 @@ FIT_SAMPLE = 1000
 _PREFIX = "##"
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model")
 _ORIGIN = "training.json"
-_OURS = (*_FILES, _ORIGIN, "special_tokens_map.json", "added_tokens.json")
+_OURS = (*_FILES, _ORIGIN, STYLE_FILE, "special_tokens_map.json", "added_tokens.json")
 _CONFIG = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "pad_token": "[PAD]",
@@ -58,7 +56,13 @@ _CONFIG = {
 logger = logging.getLogger(__name__)
 
 
-def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int = 4000, min_frequency: int = 2) -> Path:
+def train_wordpiece(
+    reports: Iterable[str],
+    folder: str | Path,
+    vocab_size: int = 4000,
+    min_frequency: int = 2,
+    style: str = "as_written",
+) -> Path:
     """Train a lower-casing WordPiece tokenizer and save it; an existing folder is replaced as a whole.
 
     Args:
@@ -66,17 +70,22 @@ def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int 
         folder: where it is written.
         vocab_size: most entries that it may have, special tokens and characters included.
         min_frequency: how often a piece must occur to become an entry.
+        style: one of ``report_styles.STYLES``; with ``structured`` it learns the words of both, since other texts than
+            reports are read as they are.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: no text is left, or ``vocab_size`` does not hold the special tokens and the characters.
+        ValueError: no text is left, ``vocab_size`` does not hold the special tokens and the characters, or there is no
+            such style.
         FileExistsError: the folder holds other things than a tokenizer.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-    texts = sorted(text for text in reports if text and text.strip())
+    check_style(style)
+    written = sorted(text for text in reports if text and text.strip())
+    texts = sorted([*written, *map(structured_report, written)]) if style == "structured" else written
     if not texts:
         raise ValueError("a tokenizer needs at least one report with text, got none; give the training reports.")
     split = pre_tokenizers.BertPreTokenizer()
@@ -111,10 +120,10 @@ def train_wordpiece(reports: Iterable[str], folder: str | Path, vocab_size: int 
         special_tokens=[(t, vocabulary[t]) for t in ("[CLS]", "[SEP]")],
     )
     final.add_special_tokens(list(SPECIAL_TOKENS))
-    return _save(final, Path(folder), _origin(texts, vocab_size, min_frequency))
+    return _save(final, Path(folder), _origin(written, vocab_size, min_frequency), style)
 
 
-def _save(tokenizer: Tokenizer, folder: Path, origin: dict) -> Path:
+def _save(tokenizer: Tokenizer, folder: Path, origin: dict, style: str) -> Path:
     """Write a folder whole or not at all, also when several processes do it at once.
 
     Raises:
@@ -132,6 +141,7 @@ def _save(tokenizer: Tokenizer, folder: Path, origin: dict) -> Path:
         tokenizer.save(str(partial / "tokenizer.json"))
         (partial / "tokenizer_config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n", encoding="utf-8")
         (partial / _ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+        keep_style(partial, style)
         if folder.is_dir():
             shutil.rmtree(folder)
         os.replace(partial, folder)
@@ -151,6 +161,7 @@ def ensure_tokenizer(
     vocab_size: int = 4000,
     section: str | Sequence[str] = "training",
     model: str | Path | None = None,
+    style: str = "as_written",
 ) -> Any:
     """Load the tokenizer of a folder; train it there first when the folder holds none.
 
@@ -163,24 +174,32 @@ def ensure_tokenizer(
         vocab_size: as in ``train_wordpiece``.
         section: section or sections of the datalist; only the training section, so that nothing leaks.
         model: folder of a pretrained text model with its tokenizer; ``None``: the tokenizer is trained.
+        style: how reports are read, one of ``report_styles.STYLES``.
 
     Returns:
         A ``transformers`` tokenizer.
 
     Raises:
-        ValueError: there is no text to train on, or the folder holds another tokenizer than the model's.
+        ValueError: there is no text to train on, the folder holds another tokenizer than the model's, or one of another
+            style.
         FileNotFoundError: there is no such datalist.
     """
     folder = Path(folder)
+    check_style(style)
+    if _holds_tokenizer(folder) and style_of(folder) != style:
+        raise ValueError(
+            f"the tokenizer in {folder} reads reports {style_of(folder)!r}, and {style!r} is asked for; name another "
+            "folder with --tokenizer_dir (or another --ckpt_dir), remove this one, or give its style."
+        )
     if model is not None:
-        return _copied(model, folder)
+        return _copied(model, folder, style)
     texts = _texts_of(reports_or_datalist, section)
     if not _holds_tokenizer(folder):
         try:
             if folder.is_dir() and any(folder.iterdir()):
-                train_wordpiece(texts, folder, vocab_size)  # refuses what is no tokenizer's
+                train_wordpiece(texts, folder, vocab_size, style=style)  # refuses what is no tokenizer's
             else:
-                _place(folder, lambda partial: train_wordpiece(texts, partial, vocab_size))
+                _place(folder, lambda partial: train_wordpiece(texts, partial, vocab_size, style=style))
             fit = vocabulary_report(load_tokenizer(folder), texts[:FIT_SAMPLE])
             logger.info(
                 "trained a tokenizer on %d reports: %s; %.2f tokens a word, the longest of %d reports has %d",
@@ -201,9 +220,9 @@ def ensure_tokenizer(
     return load_tokenizer(folder)
 
 
-def _copied(model: str | Path, folder: Path) -> Any:
+def _copied(model: str | Path, folder: Path, style: str) -> Any:
     """The tokenizer of a text model, from the copy in ``folder``, which is made where there is none."""
-    own = load_tokenizer(model)
+    own = dressed(load_tokenizer(model), style)
     if not _holds_tokenizer(folder):
         _place(folder, lambda partial: own.save_pretrained(str(partial)))
     found = load_tokenizer(folder)
@@ -272,70 +291,12 @@ def load_tokenizer(path: str | Path) -> Any:
         raise ValueError(f"the tokenizer in {folder} cannot be read ({first_line}); copy or train it again.") from error
     if "attention_mask" not in tokenizer.model_input_names:  # SigLIP's: its padding could not be told from its end
         tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
-    return tokenizer
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a network has to know of its tokenizer to be built.
-
-    Attributes:
-        size: number of tokens.
-        bos_id: begins a text.
-        eos_id: ends it.
-        pad_id: fills up.
-        banned_ids: never written: the unknown token and the mask, where there are such.
-        added_bos: ``bos_id`` where the tokenizer does not begin its texts with it (SigLIP's), so that ``Tokenised``
-            must; otherwise ``None``.
-    """
-
-    size: int
-    bos_id: int
-    eos_id: int
-    pad_id: int
-    banned_ids: tuple[int, ...] = ()
-    added_bos: int | None = None
+    return dressed(tokenizer, style_of(folder))
 
 
 def find_tokenizer(path: str | Path) -> Any:
     """Load the tokenizer of a folder as ``load_tokenizer`` does; ``None`` where there is none yet."""
     return load_tokenizer(path) if _holds_tokenizer(Path(path)) else None
-
-
-def vocabulary_of(tokenizer: Any, size: int) -> Vocabulary:
-    """The vocabulary of a tokenizer, or that which ``train_wordpiece`` would give.
-
-    So a network can be built, looked at and exported where no tokenizer has been trained yet.
-
-    Args:
-        tokenizer: of ``transformers``, or ``None``.
-        size: number of tokens where there is no tokenizer.
-
-    Raises:
-        ValueError: a captioner could not work with it: no token that fills up, or none that ends a text.
-    """
-    if tokenizer is None:
-        pad, unknown, begin, end, mask = (SPECIAL_TOKENS.index(f"[{n}]") for n in ("PAD", "UNK", "CLS", "SEP", "MASK"))
-        return Vocabulary(size, begin, end, pad, (unknown, mask))
-    banned = tuple(i for i in (tokenizer.unk_token_id, tokenizer.mask_token_id) if i is not None)
-    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    written = list(tokenizer("stenosis")["input_ids"])
-    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
-    if tokenizer.pad_token_id is None or end is None or written[-1:] != [end]:
-        raise ValueError(
-            f"the tokenizer {name} must have a token that fills up and end each text with its [SEP] or EOS token, got "
-            f"padding {tokenizer.pad_token_id}, end {end} and texts that end with {written[-1:]}; give one that does "
-            "(BERT's, SigLIP's), or add them to its tokenizer.json."
-        )
-    named = [tokenizer.cls_token_id, tokenizer.bos_token_id]
-    others = [tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id]  # none is ever written
-    begin = next((i for i in (*named, *others) if i not in (None, end)), None)
-    if begin is None:
-        raise ValueError(
-            f"the tokenizer {name} has no token that could begin a text ([CLS], BOS, or else [UNK]); add a bos_token."
-        )
-    added = None if written[:1] == [begin] else begin
-    return Vocabulary(len(tokenizer), begin, end, tokenizer.pad_token_id, banned, added)
 
 
 def _loader(folder: Path) -> Any:
@@ -370,24 +331,3 @@ def check_tokenizer(tokenizer: Any, expected: int, where: str = "the checkpoint"
             f"{where} was trained with the tokenizer of fingerprint {expected}, got {found} ({name}, "
             f"{len(tokenizer)} entries); give the tokenizer folder that was saved beside it."
         )
-
-
-def vocabulary_report(tokenizer: Any, reports: Iterable[str]) -> dict[str, float]:
-    """Say how well a vocabulary fits texts.
-
-    Returns:
-        ``tokens_per_word``, ``unknown`` (share of unknown pieces) and ``longest`` (tokens of the longest text).
-    """
-    counts: Counter[str] = Counter()
-    longest = 0
-    for text in reports:
-        ids = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
-        counts["tokens"] += len(ids)
-        counts["unknown"] += sum(i == tokenizer.unk_token_id for i in ids)
-        counts["words"] += len(unicodedata.normalize("NFC", text).split())
-        longest = max(longest, len(ids))
-    return {
-        "tokens_per_word": counts["tokens"] / max(1, counts["words"]),
-        "unknown": counts["unknown"] / max(1, counts["tokens"]),
-        "longest": float(longest),
-    }

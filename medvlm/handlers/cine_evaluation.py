@@ -146,7 +146,11 @@ class CineEvaluationWriter:
         evaluation = {
             "bundle": dict(self.bundle),
             "checkpoint": {"file": Path(self.weights).name, "sha256": sha256_of(self.weights)},
-            "tokenizer": {"fingerprint": fingerprint(self.tokenizer), "tokens": len(self.tokenizer)},
+            "tokenizer": {
+                "fingerprint": fingerprint(self.tokenizer),
+                "tokens": len(self.tokenizer),
+                "report_style": getattr(self.tokenizer, "style", "as_written"),
+            },
             "section": self.section,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": self.command,

@@ -143,7 +143,7 @@ def test_training_again_replaces_the_tokenizer(tmp_path):
 def test_a_process_that_is_too_late_takes_what_is_there(tmp_path, monkeypatch):
     from medvlm.data import tokenizers
 
-    def beaten(reports, folder, vocab_size):
+    def beaten(reports, folder, vocab_size, style):
         train_wordpiece(reports, tmp_path / "t", vocab_size)  # another process is faster
         raise OSError(39, "Directory not empty")
 

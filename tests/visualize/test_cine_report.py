@@ -136,3 +136,10 @@ def test_a_report_without_anything_can_be_made(tmp_path):
 )
 def test_metrics_have_names_for_readers(key, name):
     assert metric_name(key) == name
+
+
+@pytest.mark.parametrize(("style", "said"), [("structured", True), ("as_written", False)])
+def test_wording_in_set_phrases_is_warned_of(tmp_path, found, style, said):
+    evaluation, rows = found
+    text = page(tmp_path, evaluation | {"tokenizer": {"report_style": style}}, rows)
+    assert ("reads and writes reports in set phrases" in text) is said
