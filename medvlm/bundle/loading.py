@@ -18,6 +18,7 @@ from medvlm.engines.case_finding import CaseFinder
 from medvlm.engines.config_problems import OwnFiles, find_problems
 from medvlm.engines.strict import ConfigError
 from medvlm.handlers.case_files import sha256_of
+from medvlm.metrics.operating_point import misfit, warn_once
 from medvlm.networks.checkpoint import load_weights
 
 __all__ = ["LoadedBundle", "load"]
@@ -156,9 +157,22 @@ class LoadedBundle:
 
     @cached_property
     def operating_point(self) -> dict | None:
-        """The threshold frozen on validation data (``models/operating_point.json``), or None before it is chosen."""
-        file = self.root / OPERATING_POINT
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        """The threshold frozen on validation data (``operating_point`` of the config, ``models/operating_point.json``).
+
+        None before it is chosen, and where it was chosen for other weights or under other settings than those of this
+        config (``threshold_settings``), which the log tells.
+        """
+        named = self.parser.get_parsed_content("operating_point") if "operating_point" in self.parser else None
+        file = Path(named) if isinstance(named, (str, Path)) else self.root / OPERATING_POINT
+        if not file.is_file():
+            return None
+        point = json.loads(file.read_text(encoding="utf-8"))
+        weights = self.checkpoint_sha256 if self._with_weights and self.checkpoint.is_file() else None
+        known = "threshold_settings" in self.parser
+        reason = misfit(point, weights, self.parser.get_parsed_content("threshold_settings") if known else None)
+        if reason:
+            warn_once(f"{file} {reason}. It does not count.")
+        return None if reason else point
 
     def __call__(self, case: Mapping[str, Any] | str | Path) -> dict[str, Any]:
         """Run one case, as MONAI's evaluator does.

@@ -51,6 +51,7 @@ class CaseWriter(CaseFolders):
         mask_threshold: probability above which a voxel belongs to a region, for the volumes.
         overlay: draw ``overlay.png``.
         resume: leave out cases that are already there from the same input, weights and settings.
+        threshold_settings: in use, those that must be the ones under which the frozen threshold was chosen.
     """
 
     def __init__(
@@ -66,12 +67,13 @@ class CaseWriter(CaseFolders):
         mask_threshold: float = 0.5,
         overlay: bool = True,
         resume: bool = True,
+        threshold_settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(output_dir, cases, "image", resume)
         self.regions = list(regions)
         self.bundle = dict(bundle)
         self.checkpoint = Path(checkpoint)
-        self.operating_point = operating_point
+        self.operating_point, self.threshold_settings = operating_point, threshold_settings
         self.settings = json.loads(json.dumps(dict(settings), default=str))
         self.none_below = none_below
         self.mask_threshold = mask_threshold
@@ -126,7 +128,7 @@ class CaseWriter(CaseFolders):
         return self._checkpoint_hash
 
     def _point(self) -> dict[str, Any]:
-        return read_operating_point(self.operating_point, self._weights_hash())
+        return read_operating_point(self.operating_point, self._weights_hash(), self.threshold_settings)
 
     def decides(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """Channels, weights, settings, threshold and rules."""

@@ -20,7 +20,13 @@ from medvlm.atomic import write_text_atomically
 from medvlm.handlers.case_fields import case_fields
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.case_pictures import CasePicture, take_picture
-from medvlm.metrics.operating_point import choose_operating_point, load_operating_point, save_operating_point
+from medvlm.metrics.operating_point import (
+    DEFAULT_POINT,
+    choose_operating_point,
+    load_operating_point,
+    misfit,
+    save_operating_point,
+)
 from medvlm.metrics.rows import score_case, write_rows
 from medvlm.metrics.summary import summarise
 from medvlm.visualize.report import write_report
@@ -45,6 +51,8 @@ class EvaluationWriter:
         freeze: choose the threshold on this section and write it to ``operating_point``.
         target_sensitivity: what the threshold is to reach.
         min_positives: fewest tumour cases on which a threshold may be chosen.
+        settings: what besides the weights decides the probability, by name; stored with a chosen threshold, and one
+            that was chosen under others is not used.
         threshold: probability above which a voxel belongs to a region.
         lesionwise: convention of the lesion-wise scores, or ``None`` to leave them out.
         name: of this run, in the ablation.
@@ -65,6 +73,7 @@ class EvaluationWriter:
     freeze: bool = False
     target_sensitivity: float = 0.95
     min_positives: int = 10
+    settings: dict[str, Any] | None = None
     threshold: float = 0.5
     lesionwise: str | None = "gli"
     name: str = "joint"
@@ -170,6 +179,7 @@ class EvaluationWriter:
                 kinds=[row["kind"] for row in known],
                 min_positives=self.min_positives,
                 checkpoint_sha256=_sha256(Path(self.weights)),
+                settings=self.settings,
             )
             save_operating_point(point, path)
             chosen = {kind: round(own["threshold"], 4) for kind, own in point["kinds"].items()}
@@ -179,11 +189,10 @@ class EvaluationWriter:
         if not path.is_file():
             return None
         point = load_operating_point(path)
-        if point.get("checkpoint_sha256") not in (None, _sha256(Path(self.weights))):
-            logger.warning(
-                "%s was chosen for other weights than %s: not used; run the calibrate overlay again", path, self.weights
-            )
-            return None
+        reason = misfit(point, _sha256(Path(self.weights)), self.settings)
+        if reason:
+            logger.warning("%s %s. It is not used: verdicts are at 0.5, not calibrated.", path, reason)
+            return {**DEFAULT_POINT, "note": f"{path.name} {reason}"}
         return point
 
     def _others(self) -> dict[str, str] | None:

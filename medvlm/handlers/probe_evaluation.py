@@ -21,7 +21,9 @@ from medvlm.atomic import write_text_atomically
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.checkpoint import is_main_process
 from medvlm.handlers.gathering import gathered
+from medvlm.handlers.study_heads import read_points
 from medvlm.handlers.view_problems import view_problems
+from medvlm.metrics.operating_point import DEFAULT_POINT
 from medvlm.metrics.probe_summary import (
     answer_column,
     choose_points,
@@ -56,6 +58,8 @@ class ProbeEvaluation:
         freeze: choose the thresholds on this section and write them to ``operating_points``.
         target_sensitivity: what the thresholds are to reach.
         min_positives: fewest positives on which a threshold may be chosen.
+        settings: what besides the weights decides the probabilities, by name; stored with a chosen threshold, and one
+            that was chosen under others is not used.
         constants: what looking at nothing would answer, by head, see :func:`training_constants`.
         against: ``{name: cases.csv}`` of other runs on the same studies.
         seed: of the bootstrap.
@@ -74,6 +78,7 @@ class ProbeEvaluation:
     freeze: bool = False
     target_sensitivity: float = 0.9
     min_positives: int = 10
+    settings: Mapping[str, Any] | None = None
     constants: Mapping[str, float] | None = None
     against: Mapping[str, str] | None = None
     seed: int = 0
@@ -153,21 +158,15 @@ class ProbeEvaluation:
     def _points(self, rows: list[dict], digest: str | None) -> dict[str, dict]:
         path = Path(self.operating_points)
         if self.freeze:
-            points = choose_points(
-                rows, self.heads, self.section, self.target_sensitivity, digest, self.min_positives
-            )
+            rules = (self.section, self.target_sensitivity, digest, self.min_positives, self.settings)
+            points = choose_points(rows, self.heads, *rules)
             self._tell_missing(rows, points)
             if points:
                 write_text_atomically(json.dumps(points, indent=4, allow_nan=False) + "\n", path)
                 logger.info("thresholds of %s chosen on %s and frozen in %s", list(points), self.section, path)
             return points
-        if not path.is_file():
-            return {}
-        points = json.loads(path.read_text(encoding="utf-8"))
-        other = [head for head, point in points.items() if point.get("checkpoint_sha256") not in (None, digest)]
-        if other:
-            logger.warning("%s holds thresholds of %s for other weights than %s: not used", path, other, self.weights)
-        return {head: point for head, point in points.items() if head not in other}
+        points, unfit = read_points(path, digest, self.settings)
+        return points | {head: {**DEFAULT_POINT, "note": reason} for head, reason in unfit.items()}
 
     def _tell_missing(self, rows: list[dict], points: Mapping[str, dict]) -> None:
         """Say which binary heads got no threshold, and why."""

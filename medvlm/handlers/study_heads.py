@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medvlm.metrics.operating_point import misfit, warn_once
 from medvlm.spelling import did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -23,31 +24,37 @@ METHOD = (
 )
 
 
-def read_points(path: str | Path, weights_sha256: str | None) -> dict[str, dict[str, Any]]:
-    """Read the frozen thresholds of binary heads that were chosen for the weights in use.
+def read_points(
+    path: str | Path, weights_sha256: str | None, settings: Mapping[str, Any] | None = None
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Read the frozen thresholds of binary heads, and tell those that do not hold here.
 
     Args:
         path: ``operating_points.json``: head -> operating point (``medvlm.metrics.operating_point``).
         weights_sha256: of the probe.
+        settings: in use, what besides the weights decides the probabilities.
 
     Returns:
-        The points by head; empty without a file, or for other weights.
+        The points that hold by head, and by head why another does not (other weights, other settings; logged once);
+        both empty without a file.
 
     Raises:
         ValueError: When the file holds something else.
     """
     path = Path(path)
     if not path.is_file():
-        return {}
+        return {}, {}
     try:
         points = json.loads(path.read_text(encoding="utf-8"))
         points = {head: {**point, "threshold": float(point["threshold"])} for head, point in points.items()}
+        reasons = {head: misfit(point, weights_sha256, settings) for head, point in points.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} holds no operating points ({error!r}); calibrate the probe again.") from error
-    other = [head for head, point in points.items() if point.get("checkpoint_sha256") not in (None, weights_sha256)]
-    if other:
-        logger.warning("%s holds thresholds of %s for other weights: not used", path, ", ".join(other))
-    return {head: point for head, point in points.items() if head not in other}
+    unfit = {head: f"{path.name} {reason}" for head, reason in reasons.items() if reason}
+    for reason in dict.fromkeys(unfit.values()):
+        heads = ", ".join(head for head, why in unfit.items() if why == reason)
+        warn_once(f"the threshold of {heads} in {path.parent}: {reason}. Until then verdicts are at 0.5.")
+    return {head: point for head, point in points.items() if head not in unfit}, unfit
 
 
 def check_head_words(

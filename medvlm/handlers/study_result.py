@@ -28,6 +28,7 @@ class StudyResultd(Transform):
         operating_points: file of the frozen thresholds.
         class_names: of multiclass heads.
         units: of regression heads.
+        threshold_settings: in use, those that must be the ones under which the frozen thresholds were chosen.
 
     Raises:
         ValueError: ``top_k`` is negative, or names of classes or units do not fit the probe's heads.
@@ -42,13 +43,15 @@ class StudyResultd(Transform):
         operating_points: str | Path = "",
         class_names: Mapping[str, Sequence[str]] | None = None,
         units: Mapping[str, str] | None = None,
+        threshold_settings: Mapping[str, Any] | None = None,
     ) -> None:
         if top_k < 0:
             raise ValueError(f"top_k must be 0 (nothing is retrieved) or more, got {top_k}.")
         if probe is not None and probe.there:
             check_head_words(probe.specs, class_names, units)
         self.tokenizer, self.index, self.top_k, self.probe = tokenizer, index, top_k, probe
-        self.operating_points, self.class_names, self.units = operating_points, class_names, units
+        self.operating_points, self.threshold_settings = operating_points, threshold_settings
+        self.class_names, self.units = class_names, units
 
     @cached_property
     def probe_hash(self) -> str | None:
@@ -105,13 +108,14 @@ class StudyResultd(Transform):
         if self.probe is None or self.probe_hash is None:
             where = "" if self.probe is None else f": {Path(self.probe.checkpoint).name} is not there"
             return {"heads": {}, "probe": None, "note": f"no probe{where}; train one with the overlay train_probe"}
-        points = read_points(self.operating_points, self.probe_hash)
+        points, unfit = read_points(self.operating_points, self.probe_hash, self.threshold_settings)
+        nothing = "" if points else "no threshold was frozen for this probe; verdicts are at 0.5, not calibrated"
         draws = next((len(value) for key, value in d.items() if str(key).startswith("pred_resampled_")), 0)
         return {
             "heads": head_answers(d, self.probe.specs, points, self.class_names, self.units),
             "probe": {"file": Path(self.probe.checkpoint).name, "sha256": self.probe_hash},
             "interval": {"level": LEVEL, "resamples": draws, "method": METHOD},
-            "note": "" if points else "no threshold was frozen for this probe; verdicts are at 0.5, not calibrated",
+            "note": "; ".join(f"{head} at 0.5, not calibrated: {why}" for head, why in unfit.items()) or nothing,
         }
 
 

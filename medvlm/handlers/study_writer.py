@@ -42,6 +42,7 @@ class StudyWriter(CaseFolders):
         settings: what else decides the result; part of the manifest, and of what must agree for a study to count as
             done.
         resume: leave out studies that are already there from the same input, weights and settings.
+        threshold_settings: in use, those that must be the ones under which the frozen thresholds were chosen.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class StudyWriter(CaseFolders):
         index: Any = None,
         operating_points: str | Path = "",
         resume: bool = True,
+        threshold_settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(output_dir, cases, "video", resume)
         if pictures < 0:
@@ -66,18 +68,20 @@ class StudyWriter(CaseFolders):
         self.settings = json.loads(json.dumps(dict(settings), default=str))
         self.pictures = pictures if open_cine is not None else 0
         self.open_cine, self.tokenizer, self.probe, self.index = open_cine, tokenizer, probe, index
-        self.operating_points = operating_points
+        self.operating_points, self.threshold_settings = operating_points, threshold_settings
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the answers come from: weights, tokenizer, probe with thresholds, index."""
         probe = self.probe is not None and self.probe.there
         weights = sha256_of(self.probe.checkpoint) if probe else None
+        points, unfit = read_points(self.operating_points, weights, self.threshold_settings) if probe else ({}, {})
         return {
             "checkpoint": {"file": self.checkpoint.name, "sha256": sha256_of(self.checkpoint)},
             "tokenizer": None if self.tokenizer is None else {"fingerprint": fingerprint(self.tokenizer)},
             "probe": {"file": Path(self.probe.checkpoint).name, "sha256": weights} if probe else None,
-            "operating_points": read_points(self.operating_points, weights) if probe else {},
+            "operating_points": points,
+            "operating_points_not_used": unfit,
             "index": None if self.index is None else self.index.describe(),
         }
 

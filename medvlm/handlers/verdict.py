@@ -12,20 +12,25 @@ import torch
 from monai.transforms import Transform
 
 from medvlm.handlers.case_files import sha256_of
-from medvlm.metrics.operating_point import threshold_for
+from medvlm.metrics.operating_point import misfit, threshold_for, warn_once
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
 
 
-def read_operating_point(path: str | Path, weights_sha256: str | None = None) -> dict[str, Any]:
+def read_operating_point(
+    path: str | Path, weights_sha256: str | None = None, settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read the frozen threshold of a bundle.
 
     Args:
         path: ``operating_point.json``.
         weights_sha256: of the weights in use; a threshold that was chosen for others does not count as calibrated.
+        settings: in use, what besides the weights decides the probability; one that was chosen under others does not
+            count either.
 
     Returns:
-        The file's entries, with ``threshold``, ``calibrated`` and ``from`` (its name). Without a file, or for other
-        weights, the threshold is 0.5 and ``calibrated`` is False.
+        The file's entries, with ``threshold``, ``calibrated``, ``settings`` (``"unknown"`` where the file is of before
+        they were stored) and ``from`` (its name). Without a file, or for other weights or settings, the threshold is
+        0.5, ``calibrated`` is False and ``from`` says why.
 
     Raises:
         ValueError: When the file holds no threshold between 0 and 1.
@@ -40,10 +45,12 @@ def read_operating_point(path: str | Path, weights_sha256: str | None = None) ->
         raise ValueError(f"{path} holds no operating point ({error!r}); calibrate the bundle again.") from error
     if not 0 <= threshold <= 1:
         raise ValueError(f"the threshold in {path} must lie in [0, 1], got {threshold}; calibrate the bundle again.")
-    theirs = point.get("checkpoint_sha256")
-    if weights_sha256 and theirs and theirs != weights_sha256:
-        return {"threshold": 0.5, "calibrated": False, "from": f"default: {path.name} was chosen for other weights"}
-    return {**point, "threshold": threshold, "calibrated": True, "from": path.name}
+    reason = misfit(point, weights_sha256, settings)
+    if reason:
+        warn_once(f"{path} {reason}. Until then verdicts are at 0.5, not calibrated.")
+        return {"threshold": 0.5, "calibrated": False, "from": f"default: {path.name} {reason}"}
+    known = point.get("settings") or "unknown"
+    return {**point, "threshold": threshold, "calibrated": True, "settings": known, "from": path.name}
 
 
 def judge(
@@ -94,6 +101,7 @@ class Verdictd(Transform):
         none_below: see :func:`judge`.
         weights: file of the weights in use; a threshold that was chosen for others does not count.
         image_key: the image ``(C, X, Y, Z)``; one slice is a picture, more are a volume.
+        settings: in use, see :func:`read_operating_point`.
     """
 
     def __init__(
@@ -103,12 +111,14 @@ class Verdictd(Transform):
         none_below: float = NOTHING_FOUND_BELOW,
         weights: str | Path | None = None,
         image_key: str = "image",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.key = key
         self.operating_point = operating_point
         self.none_below = none_below
         self.weights = weights
         self.image_key = image_key
+        self.settings = settings
 
     @cached_property
     def _weights_hash(self) -> str | None:
@@ -121,7 +131,7 @@ class Verdictd(Transform):
         if self.key in d:
             logits = torch.as_tensor(d[self.key]).float().reshape(-1)
             probability = float(1 - torch.softmax(logits, dim=0)[0])
-        point = read_operating_point(self.operating_point, self._weights_hash)
+        point = read_operating_point(self.operating_point, self._weights_hash, self.settings)
         kind = None
         if self.image_key in d:
             kind = "picture" if tuple(d[self.image_key].shape)[3:] in ((), (1,)) else "volume"

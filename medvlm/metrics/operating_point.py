@@ -3,9 +3,10 @@
 An operating point is a plain dictionary, as its JSON file holds it:
 ``threshold`` (a case is called positive at or above it), ``target_sensitivity``, ``achieved`` (``sensitivity``,
 ``specificity`` and their ``..._ci`` on the cases it was chosen on), ``chosen_on`` (the section), ``n``,
-``n_positive``, ``checkpoint_sha256`` (of the weights it belongs to) and ``frozen``. A volume says more than one
-picture: ``kinds`` holds a threshold for either. The kind is known of an input before any network sees it, so that it
-may decide, unlike the data set that an input came from.
+``n_positive``, ``checkpoint_sha256`` (of the weights it belongs to), ``settings`` (what else decides the probability,
+by the names of the config; None where nobody stored it) and ``frozen``. A volume says more than one picture: ``kinds``
+holds a threshold for either. The kind is known of an input before any network sees it, so that it may decide, unlike
+the data set that an input came from.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ DEFAULT_POINT: Mapping[str, Any] = {
     "n": 0,
     "n_positive": 0,
     "checkpoint_sha256": None,
+    "settings": None,
     "frozen": False,
 }
 """Where nothing was chosen on data."""
@@ -48,6 +51,7 @@ def choose_operating_point(
     min_positives: int = 10,
     seed: int = 0,
     kinds: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Choose the highest threshold whose sensitivity reaches the target.
 
@@ -62,6 +66,8 @@ def choose_operating_point(
         seed: of the intervals' bootstrap.
         kinds: ``(N,)`` kind of each input, ``"volume"`` or ``"picture"``: each kind with enough positives also gets a
             threshold of its own.
+        settings: what besides the weights decides the probabilities, such as ``image_size``, by name; stored, so that a
+            later use under others is noticed.
 
     Returns:
         The frozen point (see the module). Cases tied at the threshold are all called positive.
@@ -109,12 +115,13 @@ def choose_operating_point(
         "n": len(tumour),
         "n_positive": n_positive,
         "checkpoint_sha256": checkpoint_sha256,
+        "settings": None if settings is None else _plain(settings),
         "frozen": True,
     }
     if kinds is None:
         return point
-    settings = (target_sensitivity, section, patients, min_positives, seed)
-    return point | {"kinds": _points_of_kinds(tumour, probability, np.asarray([str(k) for k in kinds]), *settings)}
+    rules = (target_sensitivity, section, patients, min_positives, seed)
+    return point | {"kinds": _points_of_kinds(tumour, probability, np.asarray([str(k) for k in kinds]), *rules)}
 
 
 def _points_of_kinds(
@@ -184,18 +191,71 @@ def check_operating_point(point: Mapping[str, Any] | None) -> dict[str, Any]:
     return {**DEFAULT_POINT, **point}
 
 
+def misfit(
+    point: Mapping[str, Any], checkpoint_sha256: str | None = None, settings: Mapping[str, Any] | None = None
+) -> str:
+    """Say why a threshold does not hold for what is in use now; empty where it does.
+
+    Args:
+        point: an operating point.
+        checkpoint_sha256: of the weights in use; None where they are not known.
+        settings: in use, by name; None where they are not known. Only what the point stored is compared, so that one
+            of before settings were stored still holds.
+
+    Returns:
+        Words that go on after the name of the file, with the remedy.
+
+    Raises:
+        ValueError: the stored settings are no names with values.
+    """
+    theirs = point.get("checkpoint_sha256")
+    if checkpoint_sha256 and theirs and theirs != checkpoint_sha256:
+        return (
+            f"was chosen for other weights ({theirs:.12}..., in use are {checkpoint_sha256:.12}...); choose it again "
+            "for these (overlay calibrate)"
+        )
+    stored, found = point.get("settings") or {}, None if settings is None else _plain(settings)
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"settings of an operating point must be names with values, got {stored!r}; choose it again.")
+    apart = [
+        f"{name} {json.dumps(chosen)} (here {json.dumps(found[name]) if name in found else 'not set'})"
+        for name, chosen in stored.items()
+        if found is not None and (name not in found or found[name] != chosen)
+    ]
+    if not apart:
+        return ""
+    return (
+        f"was chosen with other settings: {', '.join(apart)}; use the settings it was chosen with, or choose it again "
+        "under these (overlay calibrate)"
+    )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as their JSON file gives them back."""
+    return json.loads(json.dumps(dict(settings), default=str))
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning that would otherwise be repeated with every case."""
+    logger.warning("%s", message)
+
+
 def save_operating_point(point: Mapping[str, Any], path: str | Path) -> Path:
     """Write JSON, replacing the file in one step."""
     text = json.dumps(check_operating_point(point), indent=4, allow_nan=False)
     return write_text_atomically(text + "\n", path)
 
 
-def load_operating_point(path: str | Path, checkpoint_sha256: str | None = None) -> dict[str, Any]:
+def load_operating_point(
+    path: str | Path, checkpoint_sha256: str | None = None, settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read what :func:`save_operating_point` wrote.
 
     Args:
         path: of the JSON file.
         checkpoint_sha256: of the weights in use; a threshold chosen for others is reported in the log.
+        settings: in use; a threshold chosen under others is reported too.
 
     Raises:
         FileNotFoundError: naming the file and the remedy.
@@ -208,11 +268,7 @@ def load_operating_point(path: str | Path, checkpoint_sha256: str | None = None)
         point = check_operating_point(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{path} holds no operating point: {error}") from error
-    if checkpoint_sha256 and point["checkpoint_sha256"] not in (None, checkpoint_sha256):
-        logger.warning(
-            "%s was chosen for weights %.12s..., but %.12s... are in use: choose it again.",
-            path,
-            point["checkpoint_sha256"],
-            checkpoint_sha256,
-        )
+    reason = misfit(point, checkpoint_sha256, settings)
+    if reason:
+        logger.warning("%s %s.", path, reason)
     return point

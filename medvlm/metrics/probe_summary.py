@@ -46,6 +46,7 @@ def choose_points(
     target_sensitivity: float = 0.9,
     checkpoint_sha256: str | None = None,
     min_positives: int = 10,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, dict]:
     """An operating point of each binary head with enough positives, chosen on validation.
 
@@ -56,6 +57,7 @@ def choose_points(
         target_sensitivity: that each threshold is to reach.
         checkpoint_sha256: of the weights.
         min_positives: heads with fewer are left out.
+        settings: what besides the weights decides the probabilities, stored with each point.
     """
     points = {}
     for head in (name for name, spec in heads.items() if spec["kind"] == "binary"):
@@ -70,6 +72,7 @@ def choose_points(
                 [row["patient_id"] for row in known],
                 checkpoint_sha256,
                 min_positives,
+                settings=settings,
             )
     return points
 

@@ -110,7 +110,9 @@ def operating_point_words(evaluation: Mapping[str, Any]) -> str:
         words += f" for a sensitivity of at least {setting(point['target_sensitivity'])}"
     if point.get("frozen") is not None:
         words += "; frozen in the bundle" if point["frozen"] else "; not frozen"
-    return words
+    if point.get("frozen") and "settings" in point and not point["settings"]:
+        words += "; it does not say under which settings it was chosen"
+    return words + (f"; {point['note']}" if point.get("note") else "")
 
 
 def day(created: Any) -> Any:

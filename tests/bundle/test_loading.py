@@ -92,6 +92,23 @@ def test_operating_point_is_read_or_none(toy):
     assert medvlm.load(toy).operating_point == {"threshold": 0.4}
 
 
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({"checkpoint_sha256": "a" * 64}, "other weights"),
+        ({"settings": {"threshold": 0.25}}, "threshold 0.25 (here 0.5)"),
+    ],
+    ids=["weights", "settings"],
+)
+def test_an_operating_point_of_other_weights_or_settings_is_none(toy, caplog, stored, words):
+    config = json.loads((toy / "configs" / "inference.json").read_text(encoding="utf-8"))
+    config["threshold_settings"] = {"threshold": "@threshold"}
+    (toy / "configs" / "inference.json").write_text(json.dumps(config), encoding="utf-8")
+    (toy / "models" / "operating_point.json").write_text(json.dumps({"threshold": 0.4, **stored}), encoding="utf-8")
+    assert medvlm.load(toy).operating_point is None
+    assert words in caplog.text and "overlay calibrate" in caplog.text
+
+
 def test_several_cases_at_a_path_are_refused(toy, tmp_path, picture):
     for name in ("a", "b"):
         (tmp_path / "cases" / name).mkdir(parents=True)

@@ -42,7 +42,7 @@ def elsewhere(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def sizes(tiny_cines) -> dict:
     """The sizes that the weights were trained with, and few draws."""
-    kept = ("frames", "image_size", "max_tokens", "vocab_size", "progress")
+    kept = ("frames", "image_size", "max_views", "max_tokens", "vocab_size", "progress")
     return {**{key: tiny_cines[key] for key in kept}, "resamples": 3, "generate": WORDS}
 
 

@@ -280,6 +280,30 @@ def test_the_operating_point_decides_the_verdict(tmp_path):
         read_operating_point(file)
 
 
+def test_a_threshold_chosen_under_other_settings_does_not_count(writer, tmp_path, caplog):
+    file = tmp_path / "operating_point.json"
+    file.write_text(json.dumps({"threshold": 0.9, "settings": {"mirror": True}}), encoding="utf-8")
+    same = json.loads((writer(threshold_settings={"mirror": True}).write(item()) / "manifest.json").read_text("utf-8"))
+    assert same["calibrated"] and same["verdict"] == "negative" and same["operating_point"]["settings"]["mirror"]
+    assert not caplog.records
+    other = writer(threshold_settings={"mirror": False})
+    assert not other.done(other.cases["c1"]), "the verdict is another one"
+    manifest = json.loads((other.write(item()) / "manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["threshold"], manifest["calibrated"], manifest["verdict"]) == (0.5, False, "positive")
+    assert "not calibrated" in manifest["summary"] and "mirror true (here false)" in manifest["operating_point"]["from"]
+    told = Verdictd(operating_point=file, settings={"mirror": False})({"pred_tumour": torch.tensor([0.0, 2.0])})
+    assert not told["result"]["calibrated"]
+    assert len(caplog.records) == 1 and "mirror true (here false)" in caplog.text
+    assert "choose it again under these (overlay calibrate)" in caplog.text
+
+
+def test_a_threshold_of_before_settings_were_stored_counts_and_says_so(writer, tmp_path):
+    (tmp_path / "operating_point.json").write_text('{"threshold": 0.4}', encoding="utf-8")
+    folder = writer(threshold_settings={"mirror": True}).write(item())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["calibrated"] and manifest["operating_point"]["settings"] == "unknown"
+
+
 def test_verdict_is_set_for_servers_without_class_head_too(tmp_path):
     result = Verdictd(operating_point=tmp_path / "none.json")({"pred_tumour": torch.tensor([0.0, 2.0]), "x": 1})
     assert result["x"] == 1 and result["result"]["tumour_probability"] == pytest.approx(0.8808, abs=1e-4)

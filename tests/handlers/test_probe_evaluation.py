@@ -102,6 +102,17 @@ def test_thresholds_are_frozen_on_validation_and_read_on_test(run, tmp_path):
     assert run()["heads"]["stenosis"]["threshold"] == 0.5
 
 
+def test_a_threshold_of_other_settings_is_not_used_and_the_report_says_so(run, tmp_path):
+    seen = {"frames": 16, "subtract": "first"}
+    run(freeze=True, section="validation", min_positives=1, settings=seen)
+    assert json.loads((tmp_path / "points.json").read_text(encoding="utf-8"))["stenosis"]["settings"] == seen
+    assert run(settings=seen)["heads"]["stenosis"]["operating_point"]["frozen"]
+    point = run(settings={**seen, "frames": 8})["heads"]["stenosis"]["operating_point"]
+    assert point["threshold"] == 0.5 and not point["frozen"] and "frames 16 (here 8)" in point["note"]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "not chosen on data: points.json was chosen with other settings: frames 16 (here 8)" in page
+
+
 def test_constants_come_from_the_training_section():
     targets = [(1, 2, 10.0), (0, 2, 50.0), (0, 1, 60.0), (None, None, None)]
     cases = [{"targets": dict(zip(HEADS, values, strict=True))} for values in targets]

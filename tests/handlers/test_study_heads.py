@@ -69,11 +69,27 @@ def test_points_of_other_weights_do_not_count(tmp_path, caplog):
     file = tmp_path / "operating_points.json"
     points = {"a": {"threshold": 0.4, "checkpoint_sha256": "mine"}, "b": {"threshold": 0.2, "checkpoint_sha256": "x"}}
     file.write_text(json.dumps(points), encoding="utf-8")
-    assert set(read_points(file, "mine")) == {"a"} and "b for other weights" in caplog.text
-    assert read_points(tmp_path / "gone.json", "mine") == {}
+    fit, unfit = read_points(file, "mine")
+    assert set(fit) == {"a"} and set(unfit) == {"b"} and "other weights" in unfit["b"]
+    assert "the threshold of b in" in caplog.text and "other weights" in caplog.text
+    assert read_points(tmp_path / "gone.json", "mine") == ({}, {})
 
 
-@pytest.mark.parametrize("content", ["[]", '{"a": {}}', "broken", '{"a": {"threshold": "high"}}'])
+def test_points_of_other_settings_do_not_count_and_are_told_once(tmp_path, caplog):
+    file = tmp_path / "points.json"
+    points = {name: {"threshold": 0.4, "settings": {"frames": 16, "max_views": 4}} for name in ("a", "b")}
+    file.write_text(json.dumps({**points, "old": {"threshold": 0.3}}), encoding="utf-8")
+    assert set(read_points(file, None, {"frames": 16, "max_views": 4})[0]) == {"a", "b", "old"}
+    for _ in range(2):
+        fit, unfit = read_points(file, None, {"frames": 16, "max_views": 6})
+    assert set(fit) == {"old"} and "max_views 4 (here 6)" in unfit["a"] and "frames" not in unfit["a"]
+    assert len(caplog.records) == 1 and "the threshold of a, b in" in caplog.text and "overlay calibrate" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", '{"a": {}}', "broken", '{"a": {"threshold": "high"}}', '{"a": {"threshold": 0.5, "settings": ["frames"]}}'],
+)
 def test_a_damaged_file_of_points_is_refused(tmp_path, content):
     (tmp_path / "points.json").write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match="holds no operating points"):

@@ -11,6 +11,7 @@ from medvlm.metrics.operating_point import (
     check_operating_point,
     choose_operating_point,
     load_operating_point,
+    misfit,
     save_operating_point,
     threshold_for,
 )
@@ -123,3 +124,28 @@ def test_kinds_of_input_have_thresholds_of_their_own(caplog):
 def test_a_kind_without_a_threshold_is_refused():
     with pytest.raises(ValueError, match="kind 'picture' needs a threshold"):
         check_operating_point({"threshold": 0.5, "kinds": {"picture": {}}})
+
+
+def test_settings_it_was_not_chosen_under_are_named_with_both_values(cases):
+    chosen = {"image_size": (128, 128), "mirror": True, "pooling": "max"}
+    point = choose_operating_point(*cases, settings=chosen)
+    assert point["settings"] == {"image_size": [128, 128], "mirror": True, "pooling": "max"}
+    assert misfit(point, settings=chosen) == misfit(point, settings={**chosen, "backend": "onnxruntime"}) == ""
+    words = misfit(point, settings={"image_size": [128, 96], "mirror": False, "pooling": "max"})
+    assert "image_size [128, 128] (here [128, 96]), mirror true (here false);" in words and "pooling" not in words
+    assert "use the settings it was chosen with, or choose it again" in words
+    assert "pooling \"max\" (here not set)" in misfit(point, settings={"image_size": [128, 128], "mirror": True})
+
+
+@pytest.mark.parametrize("stored", [{}, {"settings": None}, {"settings": {}}], ids=["no key", "none", "empty"])
+def test_a_point_of_before_settings_were_stored_still_holds(stored):
+    assert misfit({"threshold": 0.4, **stored}, "a" * 64, {"mirror": True}) == ""
+
+
+def test_settings_in_use_that_nobody_told_are_not_compared():
+    assert misfit({"threshold": 0.4, "settings": {"mirror": True}}) == ""
+
+
+def test_damaged_settings_are_refused():
+    with pytest.raises(ValueError, match="names with values, got 'mirror'; choose it again"):
+        misfit({"threshold": 0.4, "settings": "mirror"}, settings={})

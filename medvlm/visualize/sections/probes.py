@@ -75,6 +75,9 @@ def _head(head: str, report: Mapping[str, Any]) -> Markup:
     if report.get("kind") == "binary":
         point = part(report, "operating_point")
         frozen = f"chosen on {point.get('chosen_on')} and frozen" if point.get("frozen") else "not chosen on data"
+        if point.get("frozen") and "settings" in point and not point["settings"]:
+            frozen += " under settings that it does not say"
+        frozen += f": {point['note']}" if point.get("note") else ""
         threshold = setting(point.get("threshold"))
         words += f", {count(report.get('n_positive'))} positive; verdicts at {threshold}, {frozen}"
         drawn = _curves(head, report)
