@@ -15,6 +15,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from medvlm.atomic import OLDER, claimed
+
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again, finished cases are kept",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
@@ -61,25 +63,25 @@ def whole_folder(target: Path) -> Iterator[Path]:
         OSError: When something cannot be written; the temporary folder is gone then, and an older ``target`` stays.
     """
     parent = check_writable(target.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o777 & ~umask)  # mkdtemp's 0700 would hide the case from the user's group
-        if target.exists():
-            older = Path(tempfile.mkdtemp(prefix=".older-", dir=parent))
-            os.replace(target, older / target.name)
-            os.replace(temporary, target)
-            shutil.rmtree(older)
-        else:
-            os.replace(temporary, target)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise clear_error(error, target) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with claimed(parent) as temporary:
+        try:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o777 & ~umask)  # mkdtemp's 0700 would hide the case from the user's group
+            if target.exists():
+                with claimed(parent, OLDER) as older:
+                    os.replace(target, older / target.name)
+                    os.replace(temporary, target)
+                    shutil.rmtree(older)
+            else:
+                os.replace(temporary, target)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise clear_error(error, target) from error
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def sha256_of(path: str | Path) -> str:

@@ -19,7 +19,7 @@ import torch
 from ignite.engine import Engine, Events
 
 import medvlm
-from medvlm.atomic import write_text_atomically
+from medvlm.atomic import sweep, write_text_atomically
 from medvlm.handlers.case_files import check_writable, clear_error, sha256_of
 
 
@@ -65,8 +65,8 @@ class CaseFolders(ABC):
         return round(time.perf_counter() - self._started, 3)
 
     def attach(self, engine: Engine) -> None:
-        """Try the output folder when the run starts, write after each iteration."""
-        engine.add_event_handler(Events.STARTED, lambda: check_writable(self.output_dir))
+        """Try the output folder and sweep it when the run starts, write after each iteration."""
+        engine.add_event_handler(Events.STARTED, lambda: sweep(check_writable(self.output_dir)))
         engine.add_event_handler(Events.ITERATION_STARTED, self.begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from medvlm.atomic import write_atomically
+from medvlm.atomic import sweep, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class TrainingCheckpoint:
 
     def attach(self, engine: Engine) -> None:
         """Resume when the run starts, save after each epoch (after validation), finish when it completes."""
+        engine.add_event_handler(Events.STARTED, lambda: sweep(self.folder))
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self.finish)

@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from PIL import Image
 
@@ -225,6 +226,17 @@ def test_a_whole_folder_replaces_the_older_one(tmp_path):
             (folder / text).write_text(text, encoding="utf-8")
     assert [file.name for file in (tmp_path / "case").iterdir()] == ["two"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["case"]
+
+
+def test_a_run_sweeps_what_a_killed_one_left_in_its_output(writer, tmp_path):
+    for name in (".partial-a", ".older-b"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    (tmp_path / "out" / ".partial-c.csv").write_text("half", encoding="utf-8")
+    with whole_folder(tmp_path / "out" / "living") as living:
+        engine = Engine(lambda *_: [item()])
+        writer().attach(engine)
+        engine.run([[{"case_id": "c1"}]])
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([living.name, "c1"])
 
 
 def test_summary_and_failures_are_listed(writer, tmp_path):
