@@ -13,6 +13,13 @@ _PIECE = re.compile("^(?:##|\N{LOWER ONE EIGHTH BLOCK}|Ġ)")
 _BEFORE = re.compile(r"\s+(?=[.,;:!?%)\]])")
 _BEHIND = re.compile(r"(?<=[(\[])\s+")
 _DECIMAL = re.compile(r"(?<=[a-z] \d)\. (?=\d)", re.IGNORECASE)
+_START = re.compile(r"(?:^|(?<=[.!?:] ))(?:\d+\. )?[a-z]")
+_CAPITALS = re.compile(
+    r"\b(?:lad|rca|lcx|lmca|lms|lm|pda|plv|lpda|rpda|lpl|rpl|cx|om|ri|lv|lvedp|lvef|timi|ffr|ifr|pci|cabg|cto)\b"
+    r"|\bom(?=\s?-?\d)|\bd(?=[1-4]\b)"
+)
+_UNITS = {"ml": "mL", "mmhg": "mmHg"}
+_UNIT = re.compile(r"(?<=\d )(?:ml|mmhg)\b")
 _BETWEEN = re.compile(r"(?<=\w) ?([-/'\N{RIGHT SINGLE QUOTATION MARK}]) ?(?=\w)")
 
 
@@ -31,12 +38,21 @@ class CaptionSentence(NamedTuple):
 def caption_text(tokenizer: Any, ids: Sequence[int]) -> str:
     """The words of generated tokens, set as people write them: ``70%``, ``right-dominant``, no blank before a stop.
 
+    A tokenizer that knows no capitals gets them back at the beginning of sentences and in common abbreviations.
+
     Args:
         tokenizer: of transformers.
         ids: ``(L,)``; special tokens are left out.
     """
     text = " ".join(tokenizer.decode([int(i) for i in ids], skip_special_tokens=True).split())
-    return _DECIMAL.sub(".", _BETWEEN.sub(r"\1", _BEHIND.sub("", _BEFORE.sub("", text))))
+    text = _DECIMAL.sub(".", _BETWEEN.sub(r"\1", _BEHIND.sub("", _BEFORE.sub("", text))))
+    return text if text != text.lower() else _with_capitals(text)
+
+
+def _with_capitals(text: str) -> str:
+    text = _CAPITALS.sub(lambda match: match.group().upper(), text)
+    text = _UNIT.sub(lambda match: _UNITS[match.group()], text)
+    return _START.sub(lambda match: match.group()[:-1] + match.group()[-1].upper(), text)
 
 
 def caption_sentences(tokenizer: Any, ids: Sequence[int]) -> list[CaptionSentence]:

@@ -16,7 +16,20 @@ def tokenizer(tmp_path_factory):
 
 
 def test_the_words_come_back_as_people_write_them(tokenizer):
-    assert caption_text(tokenizer, tokenizer(TEXT)["input_ids"]) == TEXT.lower()
+    assert caption_text(tokenizer, tokenizer(TEXT)["input_ids"]) == TEXT
+
+
+def test_only_a_text_without_any_capital_gets_them(tmp_path):
+    words = "om1 and d2 are normal: timi-3 flow, 95 ml, the circumflex (cx) is calcified."
+    plain = load_tokenizer(train_wordpiece([words] * 3, tmp_path / "t", 300))
+    written = "OM1 and D2 are normal: TIMI-3 flow, 95 mL, the circumflex (CX) is calcified."
+    assert caption_text(plain, plain(words)["input_ids"]) == written
+
+    class Cased:
+        def decode(self, ids, skip_special_tokens):
+            return "Right om1 . the rca"
+
+    assert caption_text(Cased(), [1]) == "Right om1. the rca"
 
 
 def test_special_tokens_write_nothing(tokenizer):
@@ -28,10 +41,10 @@ def test_sentences_end_at_stops_but_not_in_numbers(tokenizer):
     ids = tokenizer(TEXT, padding="max_length", max_length=80)["input_ids"]
     sentences = caption_sentences(tokenizer, ids)
     assert [s.text for s in sentences] == [
-        "right-dominant system.",
-        "a 70% stenosis (70-80%) of the mid lad.",
-        "ffr 0.75 in it.",
-        "1. the rca is normal.",
+        "Right-dominant system.",
+        "A 70% stenosis (70-80%) of the mid LAD.",
+        "FFR 0.75 in it.",
+        "1. The RCA is normal.",
     ]
     places = [place for sentence in sentences for place in sentence.tokens]
     assert places == [i for i, token in enumerate(ids) if token not in tokenizer.all_special_ids]
@@ -39,7 +52,7 @@ def test_sentences_end_at_stops_but_not_in_numbers(tokenizer):
 
 def test_a_report_that_was_cut_ends_its_sentence_there(tokenizer):
     ids = tokenizer("The RCA is normal. The mid LAD", add_special_tokens=False)["input_ids"]
-    assert [s.text for s in caption_sentences(tokenizer, ids)] == ["the rca is normal.", "the mid lad"]
+    assert [s.text for s in caption_sentences(tokenizer, ids)] == ["The RCA is normal.", "The mid LAD"]
 
 
 def test_the_map_is_the_mean_over_the_tokens_of_the_sentence():
