@@ -88,3 +88,32 @@ def complete_views(video: Tensor, view_mask: Tensor | None, angles: Tensor | Non
             f"{tuple(view_mask.shape)} and {tuple(angles.shape)}."
         )
     return view_mask.bool(), angles
+
+
+def chosen_views(view_mask: Tensor, count: float | None, draw: bool) -> Tensor:
+    """Some of the views that exist.
+
+    Args:
+        view_mask: ``(B, N)`` bool.
+        count: at most so many of each study; None: all. Below 1: one view each of this share of the studies that have
+            any, at least of one, where they are drawn; of every study where they are not.
+        draw: at random; otherwise the first ones.
+
+    Returns:
+        ``(B, N)`` bool.
+    """
+    if count is None or count >= view_mask.shape[1]:
+        return view_mask
+    values = torch.rand if draw else torch.zeros
+    rank = _rank(values(view_mask.shape, device=view_mask.device), view_mask)
+    chosen = view_mask & (rank < max(1, count))
+    if count >= 1 or not draw:
+        return chosen
+    there = view_mask.any(dim=1)
+    kept = (count * there.sum()).round().clamp(min=1)
+    return chosen & (_rank(torch.rand(there.shape, device=there.device), there) < kept)[:, None]
+
+
+def _rank(values: Tensor, mask: Tensor) -> Tensor:
+    """Place of each value in [0, 1] of a row in ascending order; those that are masked (False) last."""
+    return values.masked_fill(~mask, 2.0).argsort(dim=-1, stable=True).argsort(dim=-1)

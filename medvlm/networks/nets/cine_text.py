@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medvlm.networks.blocks.pooling import masked_mean
 from medvlm.networks.blocks.running_statistics import kept_statistics
 from medvlm.networks.blocks.side_inputs import join_side
-from medvlm.networks.blocks.view_set import complete_views, encode_views, gather_views, scatter_views
+from medvlm.networks.blocks.view_set import chosen_views, complete_views, encode_views, gather_views, scatter_views
 from medvlm.networks.decoders.box_tasks import box_tasks
 from medvlm.networks.decoders.captioner import Generated
 from medvlm.networks.freezing import Freezable
@@ -57,7 +57,7 @@ class CineTextNet(Freezable):
         objectives: those that are on, of ``"contrastive"``, ``"captioning"``, ``"boxes"`` (of a captioner with
             ``box_bins``), ``"masked_video"`` and ``"distillation"``; by default all that have a component.
         masked_views: on how many views of a study patches are hidden; drawn in training, the first ones otherwise;
-            all by default.
+            all by default. Below 1: on one view of this share of a batch's studies, which costs less.
 
     Attributes:
         embed_dim: E.
@@ -80,12 +80,15 @@ class CineTextNet(Freezable):
         side_inputs: nn.Module | None = None,
         distillation: nn.Module | None = None,
         objectives: Sequence[str] | None = None,
-        masked_views: int | None = None,
+        masked_views: float | None = None,
     ) -> None:
         super().__init__()
         check_widths(video_encoder, aggregator, captioner)
-        if masked_views is not None and masked_views < 1:
-            raise ValueError(f"masked_views must be at least 1 (none = all views), got {masked_views}.")
+        if masked_views is not None and (masked_views <= 0 or masked_views > 1 and masked_views % 1):
+            raise ValueError(
+                "masked_views must be a whole number of views of each study (none = all), or one view of a share of "
+                f"the studies, above 0 and below 1, got {masked_views}."
+            )
         self.embed_dim, self.masked_views = embed_dim, masked_views
         self.video_encoder, self.aggregator = video_encoder, aggregator
         self.text_encoder, self.captioner, self.masked_video = text_encoder, captioner, masked_video
@@ -354,7 +357,7 @@ class CineTextNet(Freezable):
         """Hide patches of views that exist, and predict them; arguments and return as in ``forward``."""
         self.known(["masked_video"])
         view_mask, _ = complete_views(video, view_mask, None)
-        views, places = gather_views(video, self.views_to_mask(view_mask))
+        views, places = gather_views(video, chosen_views(view_mask, self.masked_views, self.training))
         mask = None
         if masked_tokens is not None and len(places):
             if masked_tokens.ndim != 3 or masked_tokens.shape[:2] != view_mask.shape:
@@ -368,15 +371,6 @@ class CineTextNet(Freezable):
             result = {name: value[:0] for name, value in result.items()}
         result["mvm_mask"] = scatter_views(result["mvm_mask"], places, *view_mask.shape)
         return result
-
-    def views_to_mask(self, view_mask: Tensor) -> Tensor:
-        """At most ``masked_views`` of the views of each study that exist, ``(B, N)`` bool."""
-        if self.masked_views is None or self.masked_views >= view_mask.shape[1]:
-            return view_mask
-        draw = torch.rand if self.training else torch.zeros
-        order = draw(view_mask.shape, device=view_mask.device)
-        rank = order.masked_fill(~view_mask, 2.0).argsort(dim=1, stable=True).argsort(dim=1)
-        return view_mask & (rank < self.masked_views)
 
 
 def check_widths(video_encoder: nn.Module, aggregator: nn.Module, captioner: nn.Module | None) -> None:

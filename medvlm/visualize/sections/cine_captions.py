@@ -33,8 +33,8 @@ WORDING = (
 )
 
 STRUCTURED = (
-    "The network reads and writes reports in set phrases (report_style), one sentence a fact. Wording is scored against "
-    "the reports as they were written, so it stays far from them even where every fact is right."
+    "The network reads and writes reports in set phrases (report_style), one sentence a fact. Wording is scored "
+    "against the reports as they were written, so it stays far from them even where every fact is right."
 )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from medvlm.networks.blocks.ema import EmaTeacher
 from medvlm.networks.blocks.side_inputs import SideInputs
+from medvlm.networks.blocks.view_set import chosen_views
 from medvlm.networks.decoders.captioner import Captioner
 from medvlm.networks.decoders.masked_modelling import MaskedVideoModelling
 from medvlm.networks.decoders.masked_video import MaskedVideoDecoder, MaskedVideoHead
@@ -305,8 +306,20 @@ def test_patches_are_hidden_on_a_few_views_only():
     assert mask.tolist() == [[True, False, False], [False, False, True], [False, False, False]]
     network.train()
     torch.manual_seed(0)
-    drawn = {tuple(network.views_to_mask(given["view_mask"])[0].tolist()) for _ in range(40)}
+    drawn = {tuple(chosen_views(given["view_mask"], 1, draw=True)[0].tolist()) for _ in range(40)}
     assert drawn == {(True, False, False), (False, True, False), (False, False, True)}
+
+
+def test_patches_are_hidden_in_a_share_of_the_studies_only():
+    network, given = build(masked_views=0.5).train(), batch()
+    torch.manual_seed(0)
+    masks = [network(**given, objectives=["masked_video"])["mvm_mask"].any(dim=2) for _ in range(20)]
+    assert {int(mask.sum()) for mask in masks} == {1}  # of the two studies that have views
+    assert {int(mask.any(dim=1).nonzero()) for mask in masks} == {0, 1}
+    assert not any((mask & ~given["view_mask"]).any() for mask in masks)
+    network.eval()
+    seen = network(**given, objectives=["masked_video"])["mvm_mask"].any(dim=2)
+    assert seen.sum(dim=1).tolist() == [1, 1, 0]
 
 
 def test_temperature_and_bias_start_as_stated():
@@ -402,7 +415,8 @@ def test_shared_parameters_lead_to_every_objective():
     [
         ({"objectives": ["contrast"]}, "no objective 'contrast'.*did you mean 'contrastive'"),
         ({"objectives": ["distillation"]}, "'distillation' needs a distillation, and the network was built without"),
-        ({"masked_views": 0}, "masked_views must be at least 1"),
+        ({"masked_views": 0}, "masked_views must be a whole number"),
+        ({"masked_views": 1.5}, "got 1.5"),
         ({"init_temperature": 0}, "must be positive, got 0"),
         ({"aggregator": StudyAggregator(20)}, "takes features of width 20, CineConvEncoder gives 16"),
         ({"aggregator": StudyAggregator(24, in_dim=16)}, "context_dim is 20, the aggregator gives width 24"),
