@@ -94,12 +94,16 @@ class LoadCase(Transform):
         self.min_side = min_side
         self.max_voxels = max_voxels
 
-    def __call__(self, source: str | Path | Sequence[str | Path], names: Sequence[str] = ()) -> MetaTensor:
+    def __call__(
+        self, source: str | Path | Sequence[str | Path], names: Sequence[str] = (), keep: Sequence[int] | None = None
+    ) -> MetaTensor:
         """Read one case.
 
         Args:
             source: a path, or one path a channel.
             names: names of the channels, for messages.
+            keep: indices of the channels that are wanted; files of others are not opened, others of a 4D file are
+                neither checked nor returned. None for all.
 
         Returns:
             ``(C, X, Y, Z)`` with ``affine``, ``filename_or_obj`` and the original shape in ``meta``.
@@ -111,9 +115,14 @@ class LoadCase(Transform):
         paths = [Path(p) for p in ([source] if isinstance(source, (str, Path)) else source)]
         if not paths:
             raise ValueError("a case must have at least one file, got an empty list; give its path or paths.")
+        several = len(paths) > 1
+        if keep is not None and several:
+            paths, names = [paths[index] for index in keep], [names[index] for index in keep]
         loaded = [self._read_file(path) for path in paths]
+        if keep is not None and not several:
+            loaded, names = [_kept(*loaded[0], paths[0], names, keep)], [names[index] for index in keep]
         for path, (channels, _) in zip(paths, loaded, strict=True):
-            if len(paths) > 1 and len(channels) != 1:
+            if several and len(channels) != 1:
                 raise ValueError(
                     f"{path}: each of the {len(paths)} files of a case must hold one channel, this one holds "
                     f"{len(channels)}; save each channel as a 3D file, or give the 4D file alone."
@@ -124,7 +133,7 @@ class LoadCase(Transform):
             check_same_grid(channels.shape[1:], other, path, grid, affine, paths[0])
         array = torch.empty((sum(len(channels) for channels, _ in loaded), *grid), dtype=torch.float32)
         np.concatenate([channels for channels, _ in loaded], out=array.numpy(), casting="unsafe")  # the only copy
-        self._check_values(array, paths, names)
+        self._check_values(array, paths, names, tell_channel=len(array) > 1 or (keep is not None and not several))
         if self.kind == "label":
             array = array.round_().to(torch.uint8)
         meta = {  # the same keys for every format, so that mixed sources collate
@@ -196,13 +205,15 @@ class LoadCase(Transform):
             )
         return array, _square(np.asarray(meta[MetaKeys.AFFINE], dtype=np.float64))
 
-    def _check_values(self, array: torch.Tensor, paths: Sequence[Path], names: Sequence[str]) -> None:
+    def _check_values(
+        self, array: torch.Tensor, paths: Sequence[Path], names: Sequence[str], tell_channel: bool
+    ) -> None:
         """Refuse NaN, infinity, constant images, and labels that are no label maps."""
         if self.kind == "label" and len(array) != 1:
             raise ValueError(f"{paths[0]}: a label must have one channel, got {len(array)}; save one map of values.")
         for index, channel in enumerate(array):
             where = f"{paths[index] if len(paths) == len(array) else paths[0]}"
-            if len(array) > 1:
+            if tell_channel:
                 where += f", channel {names[index] if index < len(names) else index}"
             low, high = channel.min().item(), channel.max().item()
             if not np.isfinite([low, high]).all():
@@ -219,6 +230,18 @@ class LoadCase(Transform):
                     f"{where}: a label must hold whole numbers 0 to 255, got values from {low:g} to {high:g}; "
                     "are image and label swapped, or was the mask resampled with interpolation?"
                 )
+
+
+def _kept(
+    channels: np.ndarray, affine: np.ndarray, path: Path, names: Sequence[str], keep: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The wanted channels of a 4D file ``(C, X, Y, Z)``, and its affine."""
+    if len(channels) != len(names):
+        raise ValueError(
+            f"{path}: each channel must have its own name, got {len(channels)} channels and names {list(names)}; "
+            'give "channels" in file order.'
+        )
+    return channels[list(keep)], affine
 
 
 def _square(affine: np.ndarray) -> np.ndarray:
@@ -263,16 +286,23 @@ class LoadCased(MapTransform):
         keys: the image's key, and the label's.
         min_side: see ``LoadCase``.
         max_voxels: see ``LoadCase``.
+        channels: names that the network uses: a case that has some of them is read without its others, whose files may
+            be broken or missing then; one that has none is read whole, so that what follows can say what it has.
     """
 
     def __init__(
-        self, keys: Sequence[str] = ("image", "label"), min_side: int = 8, max_voxels: int = 1_000_000_000
+        self,
+        keys: Sequence[str] = ("image", "label"),
+        min_side: int = 8,
+        max_voxels: int = 1_000_000_000,
+        channels: Sequence[str] | None = None,
     ) -> None:
         super().__init__(keys)
         if len(self.keys) not in (1, 2):
             raise ValueError(f"keys must name the image, or the image and the label, got {self.keys}.")
         self.image_key = self.keys[0]
         self.label_key = self.keys[1] if len(self.keys) == 2 else None
+        self.channels = None if channels is None else tuple(channels)
         self.load_image = LoadCase("image", min_side, max_voxels)
         self.load_label = LoadCase("label", min_side, max_voxels)
 
@@ -280,13 +310,20 @@ class LoadCased(MapTransform):
         """Read one case of a datalist.
 
         Returns:
-            The case with ``image`` ``(C, X, Y, Z)`` float32; ``label`` ``(1, X, Y, Z)`` uint8 on the same grid, zeros
-            where the case has none; ``mask_known`` 0.0 or 1.0 (1.0 also for ``empty_mask``); ``tumour`` 0 or 1,
-            0 where unknown; ``tumour_known`` 0.0 or 1.0; ``regions``, ``{}`` where the case has no label.
+            The case with ``image`` ``(C, X, Y, Z)`` float32 and ``channels``, the names of what was read of it;
+            ``label`` ``(1, X, Y, Z)`` uint8 on the same grid, zeros where the case has none; ``mask_known`` 0.0 or 1.0
+            (1.0 also for ``empty_mask``); ``tumour`` 0 or 1, 0 where unknown; ``tumour_known`` 0.0 or 1.0;
+            ``regions``, ``{}`` where the case has no label.
         """
         d = dict(data)
-        source = d[self.image_key]
-        image = d[self.image_key] = self.load_image(source, d.get("channels") or ())
+        source, names = d[self.image_key], list(d.get("channels") or ())
+        keep = [index for index, name in enumerate(names) if self.channels is None or name in self.channels]
+        if 0 < len(keep) < len(names):
+            image = d[self.image_key] = self.load_image(source, names, keep)
+            d["channels"] = [names[index] for index in keep]
+            source = source if isinstance(source, (str, Path)) else [source[index] for index in keep]
+        else:
+            image = d[self.image_key] = self.load_image(source, names)
         tumour = d.get("tumour")
         d["tumour"], d["tumour_known"] = int(tumour or 0), float(tumour is not None)
         if self.label_key is None:

@@ -102,6 +102,7 @@ def find_cases(
     channels: str | Sequence[str] | None = None,
     series: str | None = None,
     section: str | None = None,
+    wanted: Sequence[str] | None = None,
 ) -> list[dict]:
     """Turn what a user points at into cases.
 
@@ -111,6 +112,7 @@ def find_cases(
         channels: see :func:`channel_names`; only needed where names do not say it.
         series: the DICOM series to take where a folder holds several: its UID, its end, or words of its description.
         section: the datalist's section; by default ``inference``, then ``test``, whichever holds cases.
+        wanted: the channels that the network uses; files of a case's other channels are listed under ``not_read``.
 
     Returns:
         Cases as in a datalist: ``image`` (absolute), ``channels``, ``case_id``, ``patient_id``, ``source``. A case of
@@ -124,7 +126,7 @@ def find_cases(
     if not root.exists():
         raise FileNotFoundError(f"there is nothing at {root}; name a file or a folder that exists.")
     if root.is_file() and root.suffix.lower() == ".json":
-        return _from_datalist(root, section)
+        return [used_files(case, wanted) for case in _from_datalist(root, section)]
     if root.is_file():
         return [_from_file(root, channels, series)]
     cases = _unique(_from_folder(root, channels, series, root.name))
@@ -133,7 +135,31 @@ def find_cases(
             f"{root} holds no image; looked for {', '.join(IMAGES)} and DICOM, in it and in its folders, "
             f"and left out files named like masks ({', '.join(sorted(NOT_IMAGES)[:4])} ...)."
         )
-    return cases
+    return [used_files(case, wanted) for case in cases]
+
+
+def used_files(case: dict, wanted: Sequence[str] | None) -> dict:
+    """Take the files of channels that a network does not use out of a case, so that nothing hangs on them.
+
+    Args:
+        case: with one file a channel; any other comes back as it is.
+        wanted: names of the channels; None for all. A case that has none of them keeps all.
+
+    Returns:
+        The case with ``image`` and ``channels`` of the wanted ones, and ``not_read``, the other files.
+    """
+    files, names = case.get("image"), list(case.get("channels") or ())
+    if wanted is None or not isinstance(files, list | tuple) or len(files) != len(names):
+        return case
+    used = [file for file, name in zip(files, names, strict=True) if name in wanted]
+    if not 0 < len(used) < len(files):
+        return case
+    return {
+        **case,
+        "image": used if len(used) > 1 else used[0],
+        "channels": [name for name in names if name in wanted],
+        "not_read": [file for file, name in zip(files, names, strict=True) if name not in wanted],
+    }
 
 
 class InputCases(Sequence):
@@ -148,8 +174,9 @@ class InputCases(Sequence):
         channels: str | Sequence[str] | None = None,
         series: str | None = None,
         section: str | None = None,
+        wanted: Sequence[str] | None = None,
     ) -> None:
-        self._arguments = (path, channels, series, section)
+        self._arguments = (path, channels, series, section, wanted)
         self._found: list[dict] | None = None
 
     @property

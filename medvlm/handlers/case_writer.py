@@ -110,6 +110,8 @@ class CaseWriter(CaseFolders):
             (folder / "manifest.json").write_text(json_text(manifest), encoding="utf-8")
         self.written.append(case["case_id"])
         logger.info("%s: %s", case["case_id"], manifest["summary"].replace("\n", "; "))
+        if case.get("not_read"):
+            logger.info("%s: not read, the network does not use them: %s", case["case_id"], ", ".join(case["not_read"]))
         return target
 
     def columns(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,6 +181,7 @@ class CaseWriter(CaseFolders):
             "bundle": self.bundle,
             "checkpoint": {"file": self.checkpoint.name, "sha256": self._weights_hash()},
             "inputs": self.inputs_of(case),
+            "inputs_not_read": [str(file) for file in case.get("not_read", [])],
             "channels": list(case.get("channels", [])),
             "settings": self.settings,
             "versions": versions(),

@@ -17,9 +17,11 @@ import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
+import medvlm
 from medvlm.__main__ import main
 from medvlm.bundle.prediction import predict
-from medvlm.data.datalists import load_datalist, save_datalist
+from medvlm.data.datalists import SECTIONS, load_datalist, save_datalist
+from medvlm.engines.inputs import modality_of
 from medvlm.engines.prediction import PredictionReport
 from medvlm.metrics.operating_point import threshold_for
 
@@ -208,6 +210,33 @@ def test_the_command_goes_past_bad_cases_lists_them_and_resumes(trained, hospita
     assert (out / "good" / "labels.nii.gz").stat().st_mtime_ns == stamp
     assert (out / "cut" / "labels.nii.gz").is_file()
     assert json.loads((out / "failed.json").read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("harm", [lambda file: file.write_text("not an image"), Path.unlink], ids=["broken", "missing"])
+def test_a_file_that_the_network_does_not_use_does_not_matter(trained, phantoms, kinds, tmp_path, harm):
+    """Predicted from a folder and from a datalist, as a case of its own, and prepared for an evaluation."""
+    source = tmp_path / "case"
+    shutil.copytree(kinds["modalities"][0], source)
+    whole = predict(str(trained), str(source), str(tmp_path / "whole"), **BARE).done["case"]
+    case = next(case for case in load_datalist(phantoms / "datalist.json", SECTIONS) if case["source"] == "brats2021")
+    case["image"] = sorted(map(str, source.glob("*.nii.gz")))
+    case["image"] = [file for file in case["image"] if "seg" not in file]
+    case["channels"] = [modality_of(Path(file).name)[0] for file in case["image"]]
+    save_datalist({"name": "one", "test": [case]}, tmp_path / "one.json")
+    harmed = next(source.glob("*_t2.nii.gz"))
+    harm(harmed)
+    kept = predict(str(trained), str(source), str(tmp_path / "whole"), **BARE)
+    assert kept.kept == ["case"], "what is not read decides nothing"
+    listed = predict(str(trained), str(tmp_path / "one.json"), str(tmp_path / "listed"), **BARE)
+    (manifest,) = listed.done.values()
+    assert manifest["tumour_probability"] == whole["tumour_probability"] and manifest["channels"] == ["FLAIR"]
+    assert len(manifest["inputs"]) == 1 and str(harmed) in manifest["inputs_not_read"]
+    bundle = medvlm.load(trained, device="cpu", overrides={"mc_samples": 0, "tta": False, "cam": False})
+    assert bundle(case)["result"]["tumour_probability"] == pytest.approx(whole["tumour_probability"], abs=1e-5)
+    parser = ConfigParser()
+    parser.read_config([str(trained / "configs" / f"{name}.json") for name in ("train", "evaluate")])
+    for part in ("validate::preprocessing", "train::preprocessing"):
+        assert parser.get_parsed_content(part)(case)["image"].shape[0] == 1
 
 
 def test_other_settings_or_another_input_are_not_taken_for_done(trained, kinds, tmp_path):

@@ -213,3 +213,22 @@ def test_channel_names_refuse_a_mixture_and_the_unknown():
         channel_names("FLAIR,T1=a.nii")
     with pytest.raises(ValueError, match="'PD' is no channel name"):
         channel_names("PD")
+
+
+def test_files_of_channels_that_the_network_does_not_use_are_told_apart(tmp_path):
+    for name in ("flair", "t1", "t2"):
+        volume(tmp_path / "P" / f"P_{name}.nii.gz")
+    (case,) = find_cases(tmp_path / "P", wanted=["FLAIR"])
+    assert Path(case["image"]).name == "P_flair.nii.gz" and case["channels"] == ["FLAIR"]
+    assert [Path(file).name for file in case["not_read"]] == ["P_t1.nii.gz", "P_t2.nii.gz"]
+    (case,) = find_cases(tmp_path / "P", wanted=["T2", "FLAIR", "T1c"])
+    assert [Path(file).name for file in case["image"]] == ["P_flair.nii.gz", "P_t2.nii.gz"]
+    assert case["channels"] == ["FLAIR", "T2"]
+
+
+def test_a_case_of_other_channels_alone_keeps_them_all(tmp_path):
+    for name in ("t1", "t2"):
+        volume(tmp_path / "P" / f"P_{name}.nii.gz")
+    for wanted in (["FLAIR"], None):
+        (case,) = find_cases(tmp_path / "P", wanted=wanted)
+        assert case["channels"] == ["T1", "T2"] and len(case["image"]) == 2 and "not_read" not in case

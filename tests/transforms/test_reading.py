@@ -446,3 +446,44 @@ def test_a_case_says_what_is_known(tmp_path, given, mask_known, tumour, tumour_k
 def test_an_image_alone_needs_no_label(tmp_path):
     d = LoadCased(keys="image")({"image": str(save(tmp_path / "a.nii.gz", volume()))})
     assert "label" not in d and d["image"].shape == (1, 12, 10, 9)
+
+
+@pytest.mark.parametrize("harm", ["broken", "missing", "another grid"])
+def test_files_of_channels_that_nobody_uses_are_not_opened(tmp_path, harm):
+    names = ("T2", "FLAIR", "T1")
+    files = {name: save(tmp_path / f"{name}.nii.gz", volume(seed=seed)) for seed, name in enumerate(names)}
+    if harm == "broken":
+        files["T2"].write_bytes(files["T2"].read_bytes()[:200])
+    elif harm == "missing":
+        files["T2"].unlink()
+    else:
+        save(files["T2"], volume((20, 20, 20)))
+    case = {"image": [str(file) for file in files.values()], "channels": list(files), "tumour": 1}
+    case["label"] = str(save(tmp_path / "label.nii.gz", np.ones((12, 10, 9), np.float32)))
+    read = LoadCased(channels=["FLAIR", "T1"])(case)
+    assert read["channels"] == ["FLAIR", "T1"] and read["image"].shape == (2, 12, 10, 9)
+    np.testing.assert_array_equal(read["image"][0].numpy(), volume(seed=1))
+    assert read["image"].meta["filename_or_obj"] == str(files["FLAIR"])
+    with pytest.raises((ValueError, FileNotFoundError), match="T2"):
+        LoadCased()(case)
+    with pytest.raises((ValueError, FileNotFoundError), match="T2"):
+        LoadCased(channels=["T2"])(case)
+
+
+def test_channels_of_a_4d_file_that_nobody_uses_are_not_checked(tmp_path):
+    array = np.stack([volume(), np.zeros((12, 10, 9), np.float32), volume(seed=2)], axis=-1)
+    case = {"image": str(save(tmp_path / "a.nii.gz", array)), "channels": ["FLAIR", "T1", "T2"]}
+    read = LoadCased(keys=["image"], channels=["T2", "FLAIR"])(case)
+    assert read["channels"] == ["FLAIR", "T2"]
+    np.testing.assert_array_equal(read["image"].numpy(), np.moveaxis(array[..., [0, 2]], -1, 0))
+    with pytest.raises(ValueError, match="channel T1: the image is all zero"):
+        LoadCased(keys=["image"], channels=["T1"])(case)
+    with pytest.raises(ValueError, match=r"have its own name, got 3 channels and names \['FLAIR', 'T1'\]"):
+        LoadCased(keys=["image"], channels=["FLAIR"])({**case, "channels": ["FLAIR", "T1"]})
+
+
+@pytest.mark.parametrize("names", [["T1"], ["MRI"], None], ids=str)
+def test_a_case_without_any_wanted_channel_is_read_whole(tmp_path, names):
+    case = {"image": str(save(tmp_path / "a.nii.gz", volume()))} | ({"channels": names} if names else {})
+    read = LoadCased(keys=["image"], channels=["FLAIR"])(case)
+    assert read["image"].shape == (1, 12, 10, 9) and read.get("channels") == names
