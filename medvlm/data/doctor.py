@@ -6,7 +6,7 @@ import json as json_format
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from medvlm.data.cine_collections import check_study_sets, is_study_list, target
 from medvlm.data.cine_patients import video_file
 from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
 from medvlm.data.duplicates import equal_files, near_duplicates, picture_hashes
+from medvlm.data.given_checks import check_given, check_given_sets
 from medvlm.data.problems import SEVERITIES, Problem, render_problems, render_table
 from medvlm.data.reading import ReadError, is_picture
 from medvlm.data.sources import words
@@ -49,9 +50,11 @@ def doctor(
         FileNotFoundError: there is no such datalist.
         ValueError: it is no datalist, or has no such section.
     """
-    chosen = words(sections) or [s for s in SECTIONS if s in read_datalist(datalist)]
+    there = [s for s in SECTIONS if s in read_datalist(datalist)]
+    chosen = words(sections) or there
     cases = {section: load_datalist(datalist, section, dataset_dir) for section in chosen}
-    rows = examine(cases, str(datalist), jobs)
+    others = load_datalist(datalist, [s for s in there if s not in chosen])
+    rows = examine(cases, str(datalist), jobs, [str(case.get("case_id", "")) for case in others])
     if json is not None:
         text = json_format.dumps([row.as_dict() for row in rows], indent=2, ensure_ascii=False)
         Path(json).write_text(text + "\n", encoding="utf-8")
@@ -64,13 +67,16 @@ def doctor(
     return int(counts["error"] > 0 or (strict and counts["warning"] > 0))
 
 
-def examine(sections: dict[str, list[dict]], datalist: str = "", jobs: int = 1) -> list[Problem]:
+def examine(
+    sections: dict[str, list[dict]], datalist: str = "", jobs: int = 1, elsewhere: Collection[str] = ()
+) -> list[Problem]:
     """Check cases with absolute paths, section by section.
 
     Args:
         sections: section to its cases.
         datalist: the datalist's name, for rows that are about no file of their own.
         jobs: cases read at the same time.
+        elsewhere: case_ids of sections that are not among these.
 
     Returns:
         One row for each finding; one bad file hides no other.
@@ -88,11 +94,12 @@ def examine(sections: dict[str, list[dict]], datalist: str = "", jobs: int = 1) 
         for found in pool.map(_check, everything):
             rows += [row if row.file else replace(row, file=datalist) for row in found]
             bar.update()
-    return rows + check_leakage(sections) + check_study_sets(sections, datalist)
+    given = [row if row.file else replace(row, file=datalist) for row in check_given_sets(sections, elsewhere)]
+    return rows + check_leakage(sections) + check_study_sets(sections, datalist) + given
 
 
 def _check(case: dict) -> list[Problem]:
-    return check_study(case) if "video" in case else check_case(case)
+    return check_study(case) + check_given(case) if "video" in case else check_case(case)
 
 
 def _study_tables(sections: dict[str, list[dict]]) -> str:
