@@ -206,8 +206,8 @@ p, ul { max-width: 46rem; margin: 0.6rem 0; }
 li { margin: 0.25rem 0; }
 a { color: var(--blue); }
 .subtitle { color: var(--quiet); margin-top: 0.4rem; overflow-wrap: anywhere; }
-nav ol { columns: 3 14rem; padding: 0.9rem 1rem 0.9rem 2.4rem; margin: 1.4rem 0 0; background: var(--panel);
-  border-radius: 6px; font-size: 0.9rem; }
+nav ol { columns: 3 14rem; column-gap: 3.2rem; padding: 0.9rem 1rem 0.9rem 2.4rem; margin: 1.4rem 0 0;
+  background: var(--panel); border-radius: 6px; font-size: 0.9rem; }
 nav li { margin: 0; break-inside: avoid; }
 section { margin-top: 2.6rem; }
 code { font: 0.88em ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
