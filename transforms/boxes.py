@@ -83,7 +83,8 @@ class Boxesd(Randomizable, MapTransform):
         for place, (view, box, _) in enumerate(found):
             values[place], known[place], views[place] = torch.tensor(box), 1.0, view
         words = [words for *_, words in found] + [""] * (self.count - len(found))
-        encoded = self.tokenizer(words, max_length=self.max_length, truncation=True, padding="max_length")
+        plain = getattr(self.tokenizer, "plain", self.tokenizer)  # a phrase is no report, to be read in its style
+        encoded = plain(words, max_length=self.max_length, truncation=True, padding="max_length")
         d |= {"box_values": values, "box_known": known, "box_views": views}
         d["phrase_ids"] = torch.as_tensor(encoded["input_ids"], dtype=torch.int64)
         d["phrase_mask"] = torch.as_tensor(encoded["attention_mask"], dtype=torch.int64)

@@ -65,10 +65,11 @@ class StudyInferer(Inferer):
     Args:
         inferer: ``CineInferer``; none: the probe alone.
         probe: ``OptionalProbe``; none, or one without weights: no heads.
+        locator: ``BoxLocator``; none: no boxes.
     """
 
-    def __init__(self, inferer: Inferer | None = None, probe: Any = None) -> None:
-        self.inferer, self.probe = inferer, probe
+    def __init__(self, inferer: Inferer | None = None, probe: Any = None, locator: Any = None) -> None:
+        self.inferer, self.probe, self.locator = inferer, probe, locator
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
@@ -82,10 +83,12 @@ class StudyInferer(Inferer):
 
         Returns:
             What ``CineInferer`` gives; with a probe ``head_NAME``: logits ``(B, K)``, ``resampled_NAME``: those of
-            the draws ``(B, R, K)``, and ``probe_attention`` ``(B, N)``.
+            the draws ``(B, R, K)``, and ``probe_attention`` ``(B, N)``; with a locator what ``BoxLocator`` gives.
         """
         views = {name: kwargs.get(name) for name in STUDY}
         out = {} if self.inferer is None else dict(self.inferer(inputs, network, **views))
+        if self.locator is not None:
+            out |= self.locator(network, inputs, **views)
         if self.probe is None or not self.probe.there:
             return out
         answers = self.probe(inputs, **views)

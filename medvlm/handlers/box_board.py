@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.networks.utils import eval_mode
-from torch import Tensor
 
 from medvlm.handlers.board import EventFile
 from medvlm.handlers.checkpoint import is_main_process, unwrapped
 from medvlm.handlers.gathering import gathered
+from medvlm.handlers.located_boxes import located
 from medvlm.handlers.surviving import surviving
-
-HIT = 0.5  # intersection over union from which a box counts as found
+from medvlm.metrics.box_scores import HIT, iou
 
 
 class BoxBoard:
@@ -55,8 +52,9 @@ class BoxBoard:
             video, _, _, inputs = engine.prepare_batch(engine.state.batch, engine.state.device, engine.non_blocking)
             kind = torch.device(engine.state.device).type
             with torch.no_grad(), eval_mode(network), torch.autocast(kind, enabled=engine.amp):
-                found, true = located(network, video, inputs)
-            pairs = zip(found.float().tolist(), true.float().tolist(), strict=True)
+                found, known = located(network, video, inputs)
+            true = inputs["boxes"]["box_values"][..., -4:]
+            pairs = zip(found[known].float().tolist(), true[known].float().tolist(), strict=True)
             self._seen += list(pairs)[: self.limit - len(self._seen)]
 
     def write(self, engine: Engine) -> None:
@@ -73,37 +71,3 @@ class BoxBoard:
                 writer.add_scalar(f"boxes/iou{name}", overlap.mean(), epoch)
                 writer.add_scalar(f"boxes/found{name}", (overlap >= HIT).mean(), epoch)
 
-
-def located(network: Any, video: Tensor, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Ask a ``CineTextNet`` for the places of the known phrases of a batch, each in its own view.
-
-    Args:
-        network: with box tokens.
-        video: ``(B, N, C, T, H, W)``.
-        inputs: of ``PrepareCineBatch`` with the objective ``boxes``.
-
-    Returns:
-        Corners ``(K, 4)`` (left, top, right, bottom as fractions) that were found, and the true ones.
-    """
-    boxes, mask = inputs["boxes"], inputs["view_mask"]
-    features = network.encode(video, mask, inputs["angles"])
-    context, real = network.context(features, inputs.get("side"), inputs.get("side_known"))
-    view = boxes["box_views"].clamp(0, mask.shape[1] - 1)  # (B, M)
-    rows, places = (boxes["box_known"].bool() & mask.gather(1, view)).nonzero(as_tuple=True)
-    true = boxes["box_values"][rows, places, -4:]
-    if not len(rows):
-        return true, true
-    own = (rows, view[rows, places])
-    seen, there = (part.unflatten(1, (mask.shape[1], -1))[own] for part in (context, real))
-    found, _ = network.captioner.locate(
-        boxes["phrase_ids"][rows, places], boxes["phrase_mask"][rows, places], seen, there
-    )
-    return found[:, -4:], true
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Intersection over union ``(K,)`` of boxes ``(K, 4)``; 0 where both are empty."""
-    low, high = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])
-    both = np.clip(high - low, 0, None).prod(axis=1)
-    areas = sum(np.clip(box[:, 2:] - box[:, :2], 0, None).prod(axis=1) for box in (one, other))
-    return both / np.maximum(areas - both, 1e-12)

@@ -95,6 +95,7 @@ class CineEvaluationWriter:
         self.tasks = zero_shot_tasks(self.prompts)
         if self.bert_model:
             check_bert_model(self.bert_model)
+        self._boxes = {str(case["case_id"]): len(case.get("boxes") or ()) for case in self.cases}
         self._targets = {str(case["case_id"]): case.get("targets") or {} for case in self.cases}
 
     def attach(self, engine: Engine) -> None:
@@ -128,6 +129,11 @@ class CineEvaluationWriter:
             if "caption_ids" in pred:
                 study.generated = caption_text(self.tokenizer, pred["caption_ids"][index].tolist())
                 study.caption_score = float(pred["caption_scores"][index])
+            if "located_boxes" in pred:
+                known = pred["located_known"][index].cpu()
+                study.found_boxes = pred["located_boxes"][index].float().cpu()[known].tolist()
+                study.true_boxes = torch.as_tensor(batch["box_values"])[index, :, -4:][known].tolist()
+                study.reference_boxes = self._boxes.get(str(case), 0)
             self._found.append(study)
         self._bar.update()
 

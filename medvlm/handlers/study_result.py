@@ -12,6 +12,7 @@ from monai.transforms import Transform
 
 from medvlm.handlers.caption_evidence import caption_text
 from medvlm.handlers.case_files import sha256_of
+from medvlm.handlers.study_boxes import NOTE, NOTHING, study_boxes
 from medvlm.handlers.study_evidence import sentence_evidence
 from medvlm.handlers.study_heads import LEVEL, METHOD, check_head_words, head_answers, head_words, read_points
 from medvlm.handlers.study_views import study_views, told
@@ -29,6 +30,7 @@ class StudyResultd(Transform):
         class_names: of multiclass heads.
         units: of regression heads.
         threshold_settings: in use, those that must be the ones under which the frozen thresholds were chosen.
+        locator: ``BoxLocator``, which knows its phrases; none: no boxes.
 
     Raises:
         ValueError: ``top_k`` is negative, or names of classes or units do not fit the probe's heads.
@@ -44,6 +46,7 @@ class StudyResultd(Transform):
         class_names: Mapping[str, Sequence[str]] | None = None,
         units: Mapping[str, str] | None = None,
         threshold_settings: Mapping[str, Any] | None = None,
+        locator: Any = None,
     ) -> None:
         if top_k < 0:
             raise ValueError(f"top_k must be 0 (nothing is retrieved) or more, got {top_k}.")
@@ -51,7 +54,7 @@ class StudyResultd(Transform):
             check_head_words(probe.specs, class_names, units)
         self.tokenizer, self.index, self.top_k, self.probe = tokenizer, index, top_k, probe
         self.operating_points, self.threshold_settings = operating_points, threshold_settings
-        self.class_names, self.units = class_names, units
+        self.class_names, self.units, self.locator = class_names, units, locator
 
     @cached_property
     def probe_hash(self) -> str | None:
@@ -67,6 +70,7 @@ class StudyResultd(Transform):
         Returns:
             ``result``: ``report`` and ``report_score`` (mean log-probability a token), ``sentences`` (see
             ``sentence_evidence``), ``retrieved`` (``matches`` and ``note``), ``heads`` (see :meth:`heads_of`),
+            ``boxes`` (``found``, see ``study_boxes``, and ``note``),
             ``views`` (see ``told``), ``notes`` and ``summary``.
         """
         d = dict(data)
@@ -76,6 +80,7 @@ class StudyResultd(Transform):
             result |= self._report(d, views)
         result["retrieved"] = self._retrieved(d)
         result["heads"] = self.heads_of(d)
+        result["boxes"] = self._boxes(d, views)
         result["views"] = told(views, str(d.get("view_skipped") or "{}"))
         result["places"] = views
         result["summary"] = summary_of(result)
@@ -102,6 +107,11 @@ class StudyResultd(Transform):
         matches = self.index.search(embedding, self.top_k, without=d, reports=True)
         note = self.index.note or ("" if matches else "no other study of the search index has a report")
         return {"matches": matches, "note": note}
+
+    def _boxes(self, d: Mapping, views: list[dict]) -> dict[str, Any]:
+        if self.locator is None or "pred_box_values" not in d:
+            return {"found": [], "note": NOTHING}
+        return {"found": study_boxes(d, views, self.tokenizer, self.locator.phrases), "note": NOTE}
 
     def heads_of(self, d: Mapping) -> dict[str, Any]:
         """The answers of the heads with what they rest on; ``note`` says why there are none."""

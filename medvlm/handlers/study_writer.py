@@ -160,6 +160,7 @@ class StudyWriter(CaseFolders):
             "report_score": result["report_score"],
             "heads": result["heads"]["heads"],
             "retrieved": [{key: one[key] for key in ("rank", "score", "id")} for one in result["retrieved"]["matches"]],
+            "boxes": result["boxes"],
             "views": result["views"],
             "bundle": self.bundle,
             **self.identity,

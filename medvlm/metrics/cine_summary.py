@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from medvlm.metrics.bert_score import bert_score
+from medvlm.metrics.box_scores import box_report
 from medvlm.metrics.cine_comparison import compare_runs
 from medvlm.metrics.fact_scores import compare_facts
 from medvlm.metrics.intervals import interval_entry, weighted_mean
@@ -45,6 +46,9 @@ class Study:
         caption_score: length-normalised log-probability of the generated report.
         nearest: report of the training study whose video is most alike; None without a gallery.
         nearest_case: that study.
+        found_boxes: corners ``(K, 4)`` that the captioner found of phrases; None where it was not asked.
+        true_boxes: ``(K, 4)`` of the references.
+        reference_boxes: how many references the datalist has, those that the network does not see among them.
     """
 
     case_id: str
@@ -61,6 +65,9 @@ class Study:
     caption_score: float | None = None
     nearest: str | None = None
     nearest_case: str | None = None
+    found_boxes: list[list[float]] | None = None
+    true_boxes: list[list[float]] | None = None
+    reference_boxes: int = 0
 
     @property
     def readable(self) -> bool:
@@ -100,8 +107,8 @@ def summarise_studies(
         n_boot: resamples of patients.
 
     Returns:
-        ``n``, ``unreadable``, ``retrieval``, ``zero_shot``, ``captioning``, ``ablation``, ``seed``, ``n_boot``. A part
-        that could not be evaluated has a ``note`` that says why.
+        ``n``, ``unreadable``, ``retrieval``, ``zero_shot``, ``captioning``, ``boxes``, ``ablation``, ``seed``,
+        ``n_boot``. A part that could not be evaluated has a ``note`` that says why.
 
     Raises:
         ValueError: there is no study, or a case occurs twice.
@@ -120,6 +127,7 @@ def summarise_studies(
         "retrieval": _retrieval(studies, ks, draw),
         "zero_shot": _zero_shot(studies, tasks or {}, prompts, draw),
         "captioning": _captioning(studies, bert_model, draw),
+        "boxes": _boxes(studies, draw),
         "ablation": compare_runs(rows, others or {}, name, **draw),
     }
     return plain(found | draw)
@@ -194,6 +202,21 @@ def _captioning(studies: Sequence[Study], bert_model: str | None, draw: dict) ->
         for name, said in reports.items():
             texts[name]["bert_score"] = _bert(said, written, bert_model, patients, draw)
     return found | {"texts": texts, "facts": compare_facts(reports, written, patients, **draw)}
+
+
+def _boxes(studies: Sequence[Study], draw: dict) -> dict[str, Any]:
+    if all(study.found_boxes is None for study in studies):
+        return {"note": "the network was not trained to locate phrases"}
+    n = {"n_reference": sum(study.reference_boxes for study in studies)}
+    pairs = [
+        (found, true, study.patient_id)
+        for study in studies
+        for found, true in zip(study.found_boxes or (), study.true_boxes or (), strict=True)
+    ]
+    if not pairs:
+        return n | {"n": 0, "note": "no study has a reference box in a view and a frame that the network sees"}
+    found, true, patients = zip(*pairs, strict=True)
+    return n | box_report(np.array(found), np.array(true), patients, **draw)
 
 
 def _bert(said: list[str], written: list[str], model: str, patients: list[str], draw: dict) -> dict[str, Any]:

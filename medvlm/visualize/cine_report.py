@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlm.visualize.report import write_report
+from medvlm.visualize.sections.cine_boxes import boxes
 from medvlm.visualize.sections.cine_captions import captions, clinical_facts
 from medvlm.visualize.sections.cine_notes import cine_reading
 from medvlm.visualize.sections.cine_retrieval import retrieval, runs, zero_shot
@@ -20,6 +21,7 @@ CINE_SECTIONS = (
     zero_shot,
     captions,
     clinical_facts,
+    boxes,
     runs,
     retrieved_reports,
     looked,
