@@ -162,7 +162,7 @@ def test_everything_is_written_and_the_unreadable_study_is_scored_nowhere(run, t
     rows = table(tmp_path)
     assert [row["case_id"] for row in rows] == ["c0", "c1", "c2", "c3", "c4"]
     assert rows[4]["rank_video_to_text"] == "" and rows[4]["readable"] == "0"
-    assert rows[0]["generated"] == REPORTS[0].lower()
+    assert rows[0]["generated"] == REPORTS[0]
     with np.load(tmp_path / "out" / "embeddings.npz") as arrays:
         assert arrays["video"].shape == (5, 8) and arrays["readable"].tolist() == [True] * 4 + [False]
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

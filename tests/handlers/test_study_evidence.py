@@ -85,7 +85,7 @@ def test_each_sentence_has_its_own_evidence(tokenizer):
     attention[: stop + 1, 0, 0, 2, 2] = 1.0
     attention[stop + 1 :, 1, 1, 1, 1] = 1.0
     first, second = sentence_evidence(tokenizer, ids, attention, [view("a"), view("b")])
-    assert first["sentence"] == "severe stenosis of the proximal lad." and second["sentence"] == "the rca is normal."
+    assert first["sentence"] == "Severe stenosis of the proximal LAD." and second["sentence"] == "The RCA is normal."
     assert (first["view"], first["frame"]) == (1, 12) and (second["view"], second["frame"]) == (2, 16)
     assert first["heat"].shape == (2, 2, 4, 4)
 
@@ -94,4 +94,4 @@ def test_what_holds_no_word_is_no_sentence(tokenizer):
     ids = tokenizer(". . the rca is normal. .", add_special_tokens=False)["input_ids"]
     attention = np.ones((len(ids), 1, 2, 4, 4), np.float32)
     found = sentence_evidence(tokenizer, ids, attention, [view("a")])
-    assert [one["sentence"] for one in found] == ["the rca is normal."]
+    assert [one["sentence"] for one in found] == ["The RCA is normal."]
