@@ -22,6 +22,7 @@ __all__ = ["STANDARD_IDS", "OwnFiles", "find_problems", "idle_overrides", "is_re
 
 SECTIONS = ("train", "validate")  # the dictionaries that MONAI's bundle specification defines
 NOT_CONFIGS = ("metadata.json",)
+SWITCH_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 TYPO = 0.8  # a key this near to one that is read is taken for a slip of it
 
 
@@ -115,8 +116,8 @@ def find_problems(
         entry_ids: ids that are run besides ``initialize``, ``run`` and ``finalize``.
 
     Returns:
-        One sentence a problem: unknown keys, references to nothing, names in expressions, arguments of
-        ``_target_`` nodes.
+        One sentence a problem: unknown keys, words for switches, references to nothing, names in expressions,
+        arguments of ``_target_`` nodes.
     """
     own = own or OwnFiles()
     if not parser.ref_resolver.items:
@@ -125,6 +126,7 @@ def find_problems(
     refs = references(config) | own.refs | (references(base) if base else set())
     problems = _unknown_keys(config, own, refs, STANDARD_IDS | set(entry_ids))
     problems += _unknown_overrides(overrides or {}, base or {}, own, refs)
+    problems += _words_for_switches(overrides or {}, base or {})
     problems += _undefined_references(parser)
     problems += expression_problems(config)
     problems += target_problems(config, parser.locator)
@@ -166,6 +168,18 @@ def _unknown_overrides(overrides: Mapping[str, Any], base: Mapping[str, Any], ow
             continue
         if name not in own.ids and not is_read(name, refs):
             problems.append(f"unknown key {name!r}{did_you_mean(leaf, map(str, parent))}")
+    return problems
+
+
+def _words_for_switches(overrides: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Overrides of a switch by a word: any text counts as true, ``false`` too."""
+    problems = []
+    before = ConfigParser(dict(base))
+    for name, value in overrides.items():
+        meant = SWITCH_WORDS.get(value.strip().lower()) if isinstance(value, str) else None
+        id_ = ReferenceResolver.normalize_id(name)
+        if meant is not None and isinstance(before.get(id_), bool):
+            problems.append(f"{id_!r} is a switch and must be True or False, got the text {value!r}; write {meant}")
     return problems
 
 

@@ -22,13 +22,15 @@ TRAIN = {
     "dataset_dir": "data",
     "epochs": 2,
     "lr": 0.1,
+    "amp": True,
     "weights": {"mask": 1.0, "tumour": 1.0},
     "network_def": {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2},
     "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network_def.parameters()", "lr": "@lr"},
     "loss": {"_target_": "monai.losses.DiceLoss", "_disabled_": "$len(@weights) == 0"},
     "train": {
         "transforms": [{"_target_": "monai.transforms.Identityd", "keys": "image"}],
-        "trainer": {"_target_": "builtins.dict", "max_epochs": "@epochs", "optimizer": "@optimizer"},
+        "trainer": {"_target_": "builtins.dict", "max_epochs": "@epochs", "optimizer": "@optimizer", "amp": "@amp"},
+        "resume": True,
     },
     "initialize": ["$strict.check()", "$@weights.update(checked=True)"],
     "run": ["$@train::trainer['max_epochs']"],
@@ -82,6 +84,8 @@ def test_accepts_a_sound_config(bundle, files):
         ({"lr": "@weights::maks"}, "'@weights::maks' is not defined; did you mean 'weights::mask'"),
         ({"lr": "$pathlb.Path('x')"}, "lr: name 'pathlb' is not imported"),
         ({"lr": "$torch.cuda.is_availble()"}, "lr: 'torch.cuda' has no 'is_availble'; did you mean 'is_available'"),
+        ({"amp": "false"}, "'amp' is a switch and must be True or False, got the text 'false'; write False"),
+        ({"train#resume": "ON"}, "'train::resume' is a switch and must be True or False, got the text 'ON'"),
         ({"lr": "$1 +"}, "lr: '$1 +' is not a Python expression"),
         (
             {"lr": "$medvlm.spelling.close_names", "imports": ["$import medvlm.spelling", *TRAIN["imports"]]},
@@ -96,6 +100,11 @@ def test_accepts_a_sound_config(bundle, files):
 )
 def test_refuses_a_misspelt_name_and_names_the_right_one(bundle, overrides, expected):
     assert expected in refused(bundle, overrides)
+
+
+@pytest.mark.parametrize("value", [False, "$False", "@train::resume"], ids=str)
+def test_accepts_what_stands_for_a_switch(bundle, value):
+    assert create_workflow(config_file=str(bundle / "configs" / "train.json"), amp=value).run()
 
 
 def test_accepts_names_that_an_expression_binds_itself(bundle):
