@@ -18,7 +18,7 @@ from medvlm.engines.expressions import expression_problems
 from medvlm.engines.targets import target_problems, walk
 from medvlm.spelling import close_names, did_you_mean
 
-__all__ = ["STANDARD_IDS", "OwnFiles", "find_problems", "idle_overrides", "is_read", "references"]
+__all__ = ["STANDARD_IDS", "OwnFiles", "dropped_overrides", "find_problems", "idle_overrides", "is_read", "references"]
 
 SECTIONS = ("train", "validate")  # the dictionaries that MONAI's bundle specification defines
 NOT_CONFIGS = ("metadata.json",)
@@ -180,6 +180,18 @@ def _words_for_switches(overrides: Mapping[str, Any], base: Mapping[str, Any]) -
         id_ = ReferenceResolver.normalize_id(name)
         if meant is not None and isinstance(before.get(id_), bool):
             problems.append(f"{id_!r} is a switch and must be True or False, got the text {value!r}; write {meant}")
+    return problems
+
+
+def dropped_overrides(names: Iterable[str], base: Mapping[str, Any]) -> list[str]:
+    """One sentence for each override of None, which MONAI leaves out, where the config says something else."""
+    before, problems = ConfigParser(dict(base)), []
+    for name in dict.fromkeys(names):
+        id_ = ReferenceResolver.normalize_id(name)
+        if before.get(id_) is not None:
+            problems.append(
+                f"{id_!r} is given as None, which MONAI drops, so that {before.get(id_)!r} would stay; write '$None'"
+            )
     return problems
 
 

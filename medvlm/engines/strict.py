@@ -15,13 +15,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.bundle.scripts import create_workflow
 
-from medvlm.engines.config_problems import OwnFiles, find_problems, idle_overrides, references
+from medvlm.engines.config_problems import OwnFiles, dropped_overrides, find_problems, idle_overrides, references
 from medvlm.spelling import did_you_mean
 
 __all__ = ["ConfigError", "StrictWorkflow", "check"]
@@ -46,6 +47,7 @@ class _Running:
     workflow: ConfigWorkflow | None = None
     config_file: str | Sequence[str] | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
 
     @classmethod
     def find(cls) -> _Running:
@@ -61,9 +63,16 @@ class _Running:
                 arguments = frame.f_locals.get("_args") or {}
                 running.config_file = frame.f_locals.get("config_file")
                 running.overrides = {k: v for k, v in arguments.items() if k not in _WORKFLOW_ARGUMENTS}
+                running.dropped = [*_nones(frame, "kwargs"), *_nones(frame.f_back, "override")]
                 break
             frame = frame.f_back
         return running
+
+
+def _nones(frame: FrameType | None, name: str) -> list[str]:
+    """Overrides of None among the further arguments of a MONAI function: it drops them without a word."""
+    given = frame.f_locals.get(name) if frame is not None else None
+    return [key for key, value in given.items() if value is None] if isinstance(given, dict) else []
 
 
 def check(parser: ConfigParser | None = None) -> None:
@@ -89,7 +98,7 @@ def check(parser: ConfigParser | None = None) -> None:
     folder = workflow.config_root_path if workflow is not None else _folder_of(running.parser)
     entry_ids = (workflow.init_id, workflow.run_id, workflow.final_id) if workflow is not None else ()
     base = ConfigParser.load_config_files(running.config_file) if running.config_file else None
-    _refuse(running.parser, OwnFiles.read(folder), running.overrides, base, entry_ids)
+    _refuse(running.parser, OwnFiles.read(folder), running.overrides, base, entry_ids, running.dropped)
 
 
 def _folder_of(parser: ConfigParser) -> Path | None:
@@ -98,9 +107,14 @@ def _folder_of(parser: ConfigParser) -> Path | None:
 
 
 def _refuse(
-    parser: ConfigParser, own: OwnFiles, overrides: Mapping[str, Any], base: Mapping | None, entry_ids: Iterable[str]
+    parser: ConfigParser,
+    own: OwnFiles,
+    overrides: Mapping[str, Any],
+    base: Mapping | None,
+    entry_ids: Iterable[str],
+    dropped: Iterable[str] = (),
 ) -> None:
-    problems = find_problems(parser, own, overrides, base, entry_ids)
+    problems = find_problems(parser, own, overrides, base, entry_ids) + dropped_overrides(dropped, base or {})
     if problems:
         _show_shortly()
         rows = "".join(f"\n  {problem}" for problem in problems)

@@ -102,6 +102,16 @@ def test_refuses_a_misspelt_name_and_names_the_right_one(bundle, overrides, expe
     assert expected in refused(bundle, overrides)
 
 
+def test_an_override_of_none_that_monai_would_drop_is_refused(bundle):
+    message = "'epochs' is given as None, which MONAI drops, so that 2 would stay; write '$None'"
+    file = str(bundle / "configs" / "train.json")
+    for start in (create_workflow, monai_run):
+        with pytest.raises(RuntimeError, match="Failed to evaluate") as caught:
+            start(config_file=file, epochs=None)
+        assert message in str(caught.value.__cause__)
+    monai_run(config_file=file, epochs="$None")
+
+
 @pytest.mark.parametrize("value", [False, "$False", "@train::resume"], ids=str)
 def test_accepts_what_stands_for_a_switch(bundle, value):
     assert create_workflow(config_file=str(bundle / "configs" / "train.json"), amp=value).run()
