@@ -17,6 +17,7 @@ from PIL import Image
 from medvlm.data.reading import is_picture
 from medvlm.handlers.case_files import input_header, save_nifti, sha256_of, whole_folder
 from medvlm.handlers.case_folders import CaseFolders, json_text, versions
+from medvlm.handlers.mask_gate import gate_words
 from medvlm.handlers.verdict import judge, read_operating_point
 from medvlm.metrics.activation_energy import energy_inside
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay
@@ -86,7 +87,7 @@ class CaseWriter(CaseFolders):
         Args:
             item: ``case_id``; ``pred_mask`` probabilities ``(R, X, Y, Z)`` and ``pred`` label map ``(1, X, Y, Z)``,
                 with affines; ``pred_tumour`` logits ``(K,)``; ``native`` image ``(C, X, Y, Z)`` on the same grid;
-                ``pred_brain`` and the maps, what there is of them.
+                ``pred_brain`` and the maps, what there is of them; ``result`` where a mask gate left word in it.
 
         Returns:
             The case's folder.
@@ -121,6 +122,7 @@ class CaseWriter(CaseFolders):
             "verdict": manifest["verdict"],
             **{f"volume_ml_{region}": value for region, value in (manifest["volumes_ml"] or {}).items()},
             **{f"cam_in_{place}": value for place, value in (manifest["cam_energy"] or {}).items()},
+            **({"mask_emptied": int(manifest["mask_gate"]["emptied"])} if manifest.get("mask_gate") else {}),
             "summary": manifest["summary"].replace("\n", "; "),
         }
 
@@ -145,13 +147,16 @@ class CaseWriter(CaseFolders):
     def _manifest(self, case: dict, item: Mapping[str, Any], affine: np.ndarray, picture: bool) -> dict[str, Any]:
         point = self._point()
         spacing = [float(x) for x in np.linalg.norm(affine[:3, :3], axis=0)]
-        voxels = None
+        voxels, gate = None, _gate_of(item)
         if "pred_mask" in item:
             inside = (item["pred_mask"] > self.mask_threshold).flatten(1).sum(dim=1).tolist()
             voxels = dict(zip(self.regions, (int(count) for count in inside), strict=True))
         volumes = None
         if voxels is not None and not picture:
             volumes = {region: round(count * float(np.prod(spacing)) / 1000, 4) for region, count in voxels.items()}
+        if gate and gate["closed"]:
+            gate = {**gate, "emptied_voxels": voxels, "emptied_ml": volumes}
+            voxels, volumes = ({region: 0 for region in found} if found else found for found in (voxels, volumes))
         whole = max(volumes.values()) if volumes else None
         kind = "picture" if picture else "volume"
         outlined = None if voxels is None else any(voxels.values())
@@ -159,14 +164,21 @@ class CaseWriter(CaseFolders):
         probability = None if tumour is None else float(1 - torch.softmax(torch.as_tensor(tumour).float(), dim=-1)[0])
         energy = None
         if "pred_cam" in item:
-            mask = item["pred_mask"].amax(dim=0) > self.mask_threshold if "pred_mask" in item else None
+            mask = None
+            if "pred_mask" in item and not (gate and gate["closed"]):
+                mask = item["pred_mask"].amax(dim=0) > self.mask_threshold
             brain = item["pred_brain"][0] > 0.5
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
+        said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=kind)
+        if gate and gate["emptied"]:
+            amount = max(gate["emptied_ml"].values()) if gate["emptied_ml"] else None
+            said["summary"] += "\n" + gate_words(gate["level"], probability, amount)
         return {
             "case_id": case["case_id"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **judge(probability, whole, point, self.none_below, outlined=outlined, kind=kind),
+            **said,
+            "mask_gate": gate,
             "volumes_ml": volumes,
             "voxels": voxels,
             "cam_energy": energy,
@@ -207,14 +219,14 @@ class CaseWriter(CaseFolders):
         self, path: Path, case: dict, item: Mapping[str, Any], affine: np.ndarray, manifest: Mapping[str, Any]
     ) -> None:
         shown = {key: _upright(_array(item[key]), affine) for key in ("native", "pred_mask", *MAPS) if key in item}
-        mask = shown.get("pred_mask")
+        mask, gate = shown.get("pred_mask"), manifest["mask_gate"]
         spreads = [shown[key][0] for key in SPREADS if key in shown]
         spacing = nibabel.affines.voxel_sizes(affine)
         order = np.argsort([_axis(affine, axis) for axis in range(3)])
         save_overlay(
             path,
             shown["native"][0],
-            None if mask is None else mask > self.mask_threshold,
+            None if mask is None or (gate and gate["closed"]) else mask > self.mask_threshold,
             None if "pred_cam" not in shown else shown["pred_cam"][0],
             manifest["tumour_probability"],
             uncertainty=np.maximum.reduce(spreads) if spreads else None,
@@ -224,6 +236,11 @@ class CaseWriter(CaseFolders):
             regions=self.regions,
             spacing=tuple(float(spacing[axis]) for axis in order),
         )
+
+
+def _gate_of(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What ``GateMaskd`` said of a case; None without a gate."""
+    return (item.get("result") or {}).get("mask_gate")
 
 
 def _axis(affine: np.ndarray, axis: int) -> int:

@@ -20,6 +20,7 @@ from medvlm.atomic import write_text_atomically
 from medvlm.handlers.case_fields import case_fields
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.case_pictures import CasePicture, take_picture
+from medvlm.handlers.mask_gate import EvaluationGate
 from medvlm.metrics.operating_point import (
     DEFAULT_POINT,
     choose_operating_point,
@@ -53,6 +54,8 @@ class EvaluationWriter:
         min_positives: fewest tumour cases on which a threshold may be chosen.
         settings: what besides the weights decides the probability, by name; stored with a chosen threshold, and one
             that was chosen under others is not used.
+        mask_gate: empty the masks of cases whose tumour probability lies below the threshold (``"threshold"``) or a
+            number; None empties none.
         threshold: probability above which a voxel belongs to a region.
         lesionwise: convention of the lesion-wise scores, or ``None`` to leave them out.
         name: of this run, in the ablation.
@@ -74,6 +77,7 @@ class EvaluationWriter:
     target_sensitivity: float = 0.95
     min_positives: int = 10
     settings: dict[str, Any] | None = None
+    mask_gate: str | float | None = None
     threshold: float = 0.5
     lesionwise: str | None = "gli"
     name: str = "joint"
@@ -88,6 +92,10 @@ class EvaluationWriter:
     _features: list[np.ndarray] = field(default_factory=list, init=False, repr=False)
     _pictures: dict[str, CasePicture] = field(default_factory=dict, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """Refuse a gate that is none."""
+        self._gate = EvaluationGate(self.mask_gate)
+
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator whose post-processing gives ``pred_mask`` on the label's grid."""
         engine.add_event_handler(Events.STARTED, self.begin)
@@ -95,8 +103,10 @@ class EvaluationWriter:
         engine.add_event_handler(Events.COMPLETED, self.write)
 
     def begin(self, engine: Engine) -> None:
-        """Forget an earlier run."""
+        """Forget an earlier run, and read the operating point in use."""
         self._rows, self._features, self._pictures = [], [], {}
+        self._found = None if self.freeze else self._read_point()
+        self._gate.set(None if self._found is None or "note" in self._found else self._found, self.freeze)
         self._bar = tqdm(total=engine.state.epoch_length, desc=f"evaluate {self.section}", disable=not self.progress)
 
     def score(self, engine: Engine) -> None:
@@ -106,6 +116,8 @@ class EvaluationWriter:
             if "pred_features" in case:
                 self._features.append(torch.as_tensor(case["pred_features"]).float().cpu().numpy())
             batch, output = engine.state.batch[number], engine.state.output[number]
+            if self._rows[-1].get("mask_emptied"):
+                output = {**output, "pred_mask": torch.zeros_like(output["pred_mask"])}
             picture = take_picture(batch, output, self.threshold, self.cam, self.network)
             self._pictures[str(case["case_id"])] = picture
         self._bar.update()
@@ -114,7 +126,7 @@ class EvaluationWriter:
         """Summarise and write every file."""
         self._bar.close()
         folder = Path(self.output_dir)
-        point = self._point()
+        point = self._chosen_point() if self.freeze else self._found
         write_rows(self._rows, folder / "cases.csv")
         features = np.stack(self._features) if self._features else None
         if features is not None:
@@ -135,7 +147,11 @@ class EvaluationWriter:
                 seed=self.seed,
                 n_boot=self.n_boot,
             ),
+            "mask_gate": self._gate.summary(self._rows, list(self.regions), self.seed, self.n_boot),
         }
+        if evaluation["mask_gate"]:
+            told = ("emptied", "with_tumour", "without_tumour", "unknown")
+            logger.info("mask gate: %s", {name: evaluation["mask_gate"][name] for name in told})
         write_text_atomically(json.dumps(evaluation, indent=2, allow_nan=False) + "\n", folder / "evaluation.json")
         path = write_report(evaluation, self._rows, folder / "report.html", panels=self._panels(evaluation))
         engine.state.evaluation = evaluation
@@ -155,37 +171,35 @@ class EvaluationWriter:
         if "pred_mask" in case:
             pred = _array(case["pred_mask"]) > self.threshold
             truth = _array(case["label"]) > 0.5 if known else None
-            row.update(
-                score_case(
-                    pred,
-                    truth,
-                    None if row["kind"] == "picture" else _spacing(case["label"]),
-                    list(self.regions),
-                    lesionwise=self.lesionwise,
-                )
-            )
+            spacing = None if row["kind"] == "picture" else _spacing(case["label"])
+            closed = self._gate.closes(row["kind"], row["probability"])
+            shown = np.zeros_like(pred) if closed else pred
+            row.update(score_case(shown, truth, spacing, list(self.regions), lesionwise=self.lesionwise))
+            row.update(self._gate.columns(pred, truth, spacing, list(self.regions), closed))
         return row
 
-    def _point(self) -> dict[str, Any] | None:
+    def _chosen_point(self) -> dict[str, Any]:
         path = Path(self.operating_point)
-        if self.freeze:
-            known = [row for row in self._rows if row["tumour"] is not None and row["probability"] is not None]
-            point = choose_operating_point(
-                [row["tumour"] for row in known],
-                [row["probability"] for row in known],
-                target_sensitivity=self.target_sensitivity,
-                section=self.section,
-                patients=[row["patient_id"] for row in known],
-                kinds=[row["kind"] for row in known],
-                min_positives=self.min_positives,
-                checkpoint_sha256=_sha256(Path(self.weights)),
-                settings=self.settings,
-            )
-            save_operating_point(point, path)
-            chosen = {kind: round(own["threshold"], 4) for kind, own in point["kinds"].items()}
-            common = round(point["threshold"], 4)
-            logger.info("threshold %s (%s) chosen on %s and frozen in %s", common, chosen, self.section, path)
-            return point
+        known = [row for row in self._rows if row["tumour"] is not None and row["probability"] is not None]
+        point = choose_operating_point(
+            [row["tumour"] for row in known],
+            [row["probability"] for row in known],
+            target_sensitivity=self.target_sensitivity,
+            section=self.section,
+            patients=[row["patient_id"] for row in known],
+            kinds=[row["kind"] for row in known],
+            min_positives=self.min_positives,
+            checkpoint_sha256=_sha256(Path(self.weights)),
+            settings=self.settings,
+        )
+        save_operating_point(point, path)
+        chosen = {kind: round(own["threshold"], 4) for kind, own in point["kinds"].items()}
+        common = round(point["threshold"], 4)
+        logger.info("threshold %s (%s) chosen on %s and frozen in %s", common, chosen, self.section, path)
+        return point
+
+    def _read_point(self) -> dict[str, Any] | None:
+        path = Path(self.operating_point)
         if not path.is_file():
             return None
         point = load_operating_point(path)
@@ -236,6 +250,7 @@ def _footer(row: dict[str, Any], regions: Sequence[str]) -> str:
         words.append(f"tumour probability {row['probability']:.2f}")
     if row["tumour"] is not None:
         words.append("truth: tumour" if row["tumour"] else "truth: no tumour")
+    words += ["mask emptied"] if row.get("mask_emptied") else []
     words += [f"Dice {r} {row[f'dice_{r}']:.2f}" for r in regions if row.get(f"dice_{r}") is not None]
     return ", ".join(words)
 

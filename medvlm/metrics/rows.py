@@ -29,7 +29,17 @@ REGION_COLUMNS = (
     "true_voxels",
     "pred_voxels",
 )
-_WHOLE_NUMBERS = ("tumour", "mask_known", "lw_tp", "lw_fp", "lw_fn", "true_voxels", "pred_voxels")
+_WHOLE_NUMBERS = (
+    "tumour",
+    "mask_known",
+    "lw_tp",
+    "lw_fp",
+    "lw_fn",
+    "true_voxels",
+    "pred_voxels",
+    "mask_emptied",
+    "emptied_voxels",
+)
 
 
 def score_case(

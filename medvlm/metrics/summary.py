@@ -232,18 +232,24 @@ def _classification(rows: Sequence[dict], bins: int, draw: dict) -> dict:
 def _agreement(rows: Sequence[dict], regions: Sequence[str], threshold_ml: float) -> dict:
     if not regions:
         return {"n": 0, "note": "no region was segmented"}
-    column = f"pred_volume_ml_{regions[0]}"
-    kept = [row for row in rows if row.get("probability") is not None and _sizes(row, regions[0])[1] is not None]
+    region = regions[0]
+    kept = [row for row in rows if row.get("probability") is not None and _sizes(row, region)[1] is not None]
     if not kept:
         return {"n": 0, "note": "one head only"}
-    return {"region": regions[0]} | heads_agree(
+    return {"region": region} | heads_agree(
         [row["case_id"] for row in kept],
         [row["probability"] for row in kept],
-        [math.nan if row.get(column) is None else row[column] for row in kept],
+        [_outlined(row, region, "volume_ml") for row in kept],
         np.array([row["threshold"] for row in kept]),
         threshold_ml,
-        [_sizes(row, regions[0])[1] > 0 for row in kept],
+        [_sizes(row, region)[1] > 0 or _outlined(row, region, "voxels") > 0 for row in kept],
     )
+
+
+def _outlined(row: dict, region: str, unit: str) -> float:
+    """What the mask head outlined, also where a mask gate emptied it; NaN where that is unknown."""
+    found = [row.get(f"{name}_{unit}_{region}") for name in ("emptied", "pred")]
+    return next((float(value) for value in found if value is not None), math.nan)
 
 
 def _confounding(rows: Sequence[dict], features: object, within: dict[str, dict], draw: dict) -> dict:

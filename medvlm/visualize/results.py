@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from medvlm.visualize.numbers import as_number, count, setting
+from medvlm.visualize.numbers import as_number, count, plural, setting, with_interval
 
 Rows = Sequence[Mapping[str, Any]]
 Panels = Mapping[str, bytes]
@@ -113,6 +113,26 @@ def operating_point_words(evaluation: Mapping[str, Any]) -> str:
     if point.get("frozen") and "settings" in point and not point["settings"]:
         words += "; it does not say under which settings it was chosen"
     return words + (f"; {point['note']}" if point.get("note") else "")
+
+
+def mask_gate_words(evaluation: Mapping[str, Any]) -> str | None:
+    """What the mask gate did, in a sentence or two; None without one."""
+    gate = part(evaluation, "mask_gate")
+    if not gate:
+        return None
+    levels = ", ".join(f"{setting(at)} in {kind}s" for kind, at in part(gate, "levels").items() if at is not None)
+    if gate.get("note") or not levels:
+        return f"{stated(gate.get('note'), 'The mask gate has no level: no mask is emptied')}."
+    words = (
+        f"Mask gate: outlines of cases with a tumour probability below {levels} do not count; "
+        f"{plural(gate.get('emptied'), 'mask')} of {count(gate.get('n'))} emptied, {count(gate.get('without_tumour'))} "
+        f"of cases without a tumour, {count(gate.get('with_tumour'))} of cases with one, {count(gate.get('unknown'))} "
+        "of unknown ones."
+    )
+    for region, dice in part(gate, "dice_without_gate").items():
+        if as_number(part(dice).get("value")) is not None:
+            words += f" Without the gate Dice {region} is {with_interval(dice)}."
+    return words
 
 
 def day(created: Any) -> Any:

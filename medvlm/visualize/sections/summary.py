@@ -7,7 +7,16 @@ from typing import Any
 
 from medvlm.visualize.numbers import as_estimate, as_number, count, plural, rate, with_interval
 from medvlm.visualize.page import Markup, bullets, cards, facts, html, paragraph, section
-from medvlm.visualize.results import RATES, Panels, Rows, operating_point_words, part, region_names, stated
+from medvlm.visualize.results import (
+    RATES,
+    Panels,
+    Rows,
+    mask_gate_words,
+    operating_point_words,
+    part,
+    region_names,
+    stated,
+)
 
 
 def _against_majority(overall: Mapping[str, Any]) -> str | None:
@@ -70,6 +79,7 @@ def summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup
         said.append(
             "The threshold was chosen on the cases that are scored here: sensitivity and specificity are optimistic."
         )
+    said.append(mask_gate_words(evaluation))
     said = [sentence for sentence in said if sentence]
     bundle, checkpoint, n = part(evaluation, "bundle"), part(evaluation, "checkpoint"), part(evaluation, "n")
     prevalence = overall.get("prevalence")
