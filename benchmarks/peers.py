@@ -5,8 +5,9 @@
 
 Only the network differs from the bundle's training: ``UNet`` (channels 16 to 256, two residual units a stage) for the
 mask, ``DenseNet121`` for the class, one learning rate, no curriculum. The number of epochs is set so that training
-takes ``--seconds`` on this machine (a trial of some steps is timed first). ``OUT/cases.csv`` is then comparable with
-the bundle's by ``python -m medvlm compare``.
+takes ``--seconds`` of processor time of this process (a trial of some steps is timed first): what else the machine
+does costs no epochs. Reading the images is not counted. ``OUT/cases.csv`` is then comparable with the bundle's by
+``python -m medvlm compare``; ``benchmarks/equal_budget.py`` trains the bundle's own networks by the same clock.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 import fire
@@ -24,6 +26,7 @@ from monai.networks.nets import DenseNet121, UNet
 from torch import Tensor, nn
 
 from medvlm.bundle.locate import find_bundle
+from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
 
 
 class MaskPeer(nn.Module):
@@ -67,12 +70,12 @@ def main(
     learning_rate: float = 1e-3,
     **overrides,
 ) -> None:
-    """Train one peer for about ``seconds`` and evaluate it on the test section.
+    """Train one peer for about ``seconds`` of processor time and evaluate it on the test section.
 
     Args:
         peer: ``unet`` or ``densenet``.
         dataset_dir: folder with ``datalist.json``.
-        seconds: budget of training, validation included.
+        seconds: budget of training in processor time, validation included, reading the images not.
         out: folder of the weights, ``evaluation.json`` and ``cases.csv``.
         overlays: configs laid over ``train.json``, with commas between them.
         bundle: whose configs to use.
@@ -98,13 +101,11 @@ def main(
         **PEERS[peer],
         **overrides,
     }
-    epochs = max(1, round(seconds / _epoch_seconds(configs, settings)))
-    start = time.perf_counter()
-    monai.bundle.run(config_file=configs, **{**settings, "epochs_per_stage": {peer: epochs}, "patience": epochs})
-    took = time.perf_counter() - start
+    epochs = max(1, round(seconds / epoch_seconds(configs, settings)))
+    took = train_clocked(configs, {**settings, "epochs_per_stage": {peer: epochs}, "patience": epochs})
     monai.bundle.run(config_file=[*configs, str(root / "configs" / "evaluate.json")], **_evaluation(settings))
     parameters = sum(p.numel() for p in {"unet": MaskPeer, "densenet": TumourPeer}[peer]().parameters())
-    print(json.dumps({"peer": peer, "parameters": parameters, "epochs": epochs, "training_seconds": round(took)}))
+    print(json.dumps({"peer": peer, "parameters": parameters, "epochs": epochs, "training_cpu_seconds": round(took)}))
 
 
 def listed(names: str | Sequence[str]) -> list[str]:
@@ -118,29 +119,63 @@ def _evaluation(settings: dict) -> dict:
     return {**settings, f"{handler}::cam": "$None", "validate::inferer::features": False}
 
 
-def _epoch_seconds(configs: list[str], settings: dict, steps: int = 6) -> float:
-    """Time some training steps and one validation, and scale them to an epoch and its share of a validation."""
+def train_clocked(configs: list[str], settings: dict) -> float:
+    """Train, and return the processor seconds that it took once the images were read."""
     workflow = ConfigWorkflow(config_file=configs, **settings)
+    workflow.initialize()
+    workflow.parser.get_parsed_content("train::trainer")  # reads the images
+    start = time.process_time()
+    workflow.run()
+    took = time.process_time() - start
+    workflow.finalize()
+    return took
+
+
+def epoch_seconds(configs: list[str], settings: dict, steps: int = 12) -> float:
+    """Time some training steps and one validation on part of the cases, and scale them to an epoch and its share.
+
+    Returns:
+        Processor seconds of an epoch and the part of a validation that falls to it.
+    """
+    parser = ConfigWorkflow(config_file=configs, **settings).parser
+    file, share = _fewer_cases(Path(parser.get_parsed_content("datalist")), parser.get_parsed_content("ckpt_dir"))
+    workflow = ConfigWorkflow(config_file=configs, **{**settings, "datalist": str(file), "initial_weights": "$None"})
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train::trainer")
     evaluator = workflow.parser.get_parsed_content("validate::evaluator")
     workflow.parser.get_parsed_content("early_stop").set_trainer(trainer)
-    batches = iter(trainer.data_loader)
+    batches = chain.from_iterable(repeat(trainer.data_loader))
     trainer.network.train()
     for number in range(steps + 2):
         if number == 2:
-            start = time.perf_counter()
+            start = time.process_time()
         image, target, *_ = trainer.prepare_batch(next(batches), trainer.state.device)
         loss = trainer.loss_function(trainer.network(image), target)
         trainer.optimizer.zero_grad()
         loss.backward()
         trainer.optimizer.step()
-    step = (time.perf_counter() - start) / steps
-    start = time.perf_counter()
+    step = (time.process_time() - start) / steps
+    start = time.process_time()
     with torch.inference_mode():
         evaluator.run()
-    validation = (time.perf_counter() - start) / workflow.parser.get_parsed_content("val_interval")
+    validation = (time.process_time() - start) * share / workflow.parser.get_parsed_content("val_interval")
     return step * len(trainer.data_loader) + validation
+
+
+def _fewer_cases(datalist: Path, folder: str, most: int = 100) -> tuple[Path, float]:
+    """Write a datalist of every n-th case of each source, and how many times more cases validation really has."""
+    lists = read_datalist(datalist)
+    sections = {name: load_datalist(datalist, name) for name in SECTIONS if isinstance(lists.get(name), list)}
+    fewer = {name: _every(cases, max(1, len(cases) // most)) for name, cases in sections.items()}
+    file = Path(folder) / "trial_datalist.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({**lists, **fewer}), encoding="utf-8")
+    return file, len(sections["validation"]) / len(fewer["validation"])
+
+
+def _every(cases: list[dict], step: int) -> list[dict]:
+    sources = {case.get("source"): [c for c in cases if c.get("source") == case.get("source")] for case in cases}
+    return [case for group in sources.values() for case in group[::step]]
 
 
 if __name__ == "__main__":
