@@ -68,8 +68,7 @@ def main(
     }
     epochs = _epochs(layers, settings, seconds)
     took = [
-        peers.train_clocked(files, {**settings, "epochs": number})
-        for files, number in zip(layers, epochs, strict=True)
+        peers.train_clocked(files, {**settings, "epochs": number}) for files, number in zip(layers, epochs, strict=True)
     ]
     last = [*layers[-1], str(configs / "evaluate.json")]
     if run != "segmentation_only":
