@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
-from functools import cached_property
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,12 @@ def judge(
     }
 
 
+@lru_cache(maxsize=8)
+def _sha256_of(file: Path, changed_ns: int, size: int) -> str:
+    """The hash of a file as it was when it had this time and size."""
+    return sha256_of(file)
+
+
 class Verdictd(Transform):
     """Set ``result`` of a case from its class logits, for MONAI Label, REST answers and the case writer.
 
@@ -99,7 +105,9 @@ class Verdictd(Transform):
         key: the class logits ``(K,)``, class 0 = no tumour.
         operating_point: path of the frozen threshold's file; read when the first case comes.
         none_below: see :func:`judge`.
-        weights: file of the weights in use; a threshold that was chosen for others does not count.
+        weights: file of the weights in use; a threshold that was chosen for others does not count. It is looked at
+            again for each case, since servers reload weights that a training has replaced; where the case says
+            ``model_filename`` (MONAI Label), the file of that name beside it is meant.
         image_key: the image ``(C, X, Y, Z)``; one slice is a picture, more are a volume.
         settings: in use, see :func:`read_operating_point`.
     """
@@ -120,9 +128,17 @@ class Verdictd(Transform):
         self.image_key = image_key
         self.settings = settings
 
-    @cached_property
-    def _weights_hash(self) -> str | None:
-        return sha256_of(self.weights) if self.weights and Path(self.weights).is_file() else None
+    def _weights_hash(self, chosen: str | Sequence[str] | None = None) -> str | None:
+        if not self.weights:
+            return None
+        file = Path(self.weights)
+        name = chosen if isinstance(chosen, str) else next(iter(chosen or ()), "")
+        if name and (file.parent / name).is_file():
+            file = file.parent / name
+        if not file.is_file():
+            return None
+        state = file.stat()
+        return _sha256_of(file, state.st_mtime_ns, state.st_size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the case with ``result``: see :func:`judge`; nothing about volumes."""
@@ -131,7 +147,7 @@ class Verdictd(Transform):
         if self.key in d:
             logits = torch.as_tensor(d[self.key]).float().reshape(-1)
             probability = float(1 - torch.softmax(logits, dim=0)[0])
-        point = read_operating_point(self.operating_point, self._weights_hash, self.settings)
+        point = read_operating_point(self.operating_point, self._weights_hash(d.get("model_filename")), self.settings)
         kind = None
         if self.image_key in d:
             kind = "picture" if tuple(d[self.image_key].shape)[3:] in ((), (1,)) else "volume"
