@@ -112,7 +112,10 @@ class LoadCase(Transform):
             FileNotFoundError: where a file is missing.
             ValueError: where a file cannot be read or used; the message names it and the remedy.
         """
-        paths = [Path(p) for p in ([source] if isinstance(source, (str, Path)) else source)]
+        sources = [source] if isinstance(source, (str, Path)) else source
+        if "" in sources:
+            raise ValueError("a case must name its file, got an empty path; is there such a case?")
+        paths = [Path(p) for p in sources]
         if not paths:
             raise ValueError("a case must have at least one file, got an empty list; give its path or paths.")
         several = len(paths) > 1
