@@ -95,6 +95,8 @@ class LabelsToRegionsd(MapTransform):
         regions: names of the output channels, in order.
         extra_values: legal values that belong to no region, by the convention's name.
         allow_missing_keys: skip keys that the case does not have.
+        unstated: the values of each region in a case that states none, such as one that was annotated in MONAI Label
+            with the bundle's own label; ``None`` refuses such a case.
     """
 
     def __init__(
@@ -103,15 +105,17 @@ class LabelsToRegionsd(MapTransform):
         regions: Sequence[str] = ("WT",),
         extra_values: Mapping[str, Sequence[int]] | None = None,
         allow_missing_keys: bool = False,
+        unstated: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.convert = LabelsToRegions(regions)
+        self.unstated = dict(unstated or {})
         self.extra_values = EXTRA_VALUES if extra_values is None else extra_values
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Convert ``data[key]`` ``(1, X, Y, Z)`` to ``(R, X, Y, Z)``."""
         d = dict(data)
-        values = d.pop("regions", None) or {}
+        values = d.pop("regions", None) or self.unstated
         convention = d.pop("convention", None)
         for key in self.key_iterator(d):
             label = d[key]

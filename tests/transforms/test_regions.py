@@ -89,6 +89,16 @@ def test_a_mask_without_convention_is_refused():
         LabelsToRegionsd()({"label": label([1]), "regions": {}})
 
 
+def test_unstated_values_are_used_only_where_the_case_states_none():
+    convert = LabelsToRegionsd(unstated={"WT": [1]})
+    assert convert({"label": label([1])})["label"].unique().tolist() == [0, 1]
+    stated = {"label": label([1, 2]), "regions": {"WT": [2]}}
+    with pytest.raises(ValueError, match=r"among \[0, 2\], found \[1\]"):
+        convert(stated)
+    with pytest.raises(ValueError, match=r"among \[0, 1\], found \[4\]"):
+        convert({"label": label([1, 4])})
+
+
 @pytest.mark.parametrize(
     ("name", "written"),
     [
