@@ -74,7 +74,7 @@ class RuntimeNetwork(nn.Module):
             return self
         if self.checkpoint is not None:
             load_weights(self.eager, self.checkpoint)
-        self.eager.eval()
+        self.eval()  # the wrapper too, see StudyNetwork
         if len(self.example_shape) == 5 and next(self.eager.parameters()).device.type == "cpu":
             self.eager.to(memory_format=torch.channels_last_3d)  # a quarter less time for a 3D network on a CPU
         if self.backend != "torch":

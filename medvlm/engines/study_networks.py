@@ -63,7 +63,7 @@ class StudyNetwork(nn.Module):
         bind(self.eager, self.tokenizer)
         if self.checkpoint is not None:
             load_weights(self.eager, self.checkpoint)
-        self.eager.eval()
+        self.eval()  # the wrapper too: who asks it whether it trains must not switch the network back on
         self.ready = True
         return self
 
@@ -144,7 +144,7 @@ class OptionalProbe(nn.Module):
         if not self.ready and (self.required or self.there):
             load_weights(self.eager, self.checkpoint)
             self.ready = True
-        self.eager.eval()
+        self.eval()  # the wrapper too: who asks it whether it trains must not switch the network back on
         return self
 
     @torch.no_grad()
