@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from monai.config import KeysCollection
@@ -11,6 +12,7 @@ from monai.transforms import MapTransform, Transform
 
 NESTED = ("ET", "TC", "WT")  # each is a part of the next
 PAINT_ORDER = ("WT", "TC", "ET")  # the smaller region is painted over the larger
+DATASTORE = "datastore_v2.json"  # lies beside the images that MONAI Label serves
 EXTRA_VALUES = {"brats2024": (4,)}  # legal values that belong to no region: the resection cavity
 
 
@@ -95,8 +97,9 @@ class LabelsToRegionsd(MapTransform):
         regions: names of the output channels, in order.
         extra_values: legal values that belong to no region, by the convention's name.
         allow_missing_keys: skip keys that the case does not have.
-        unstated: the values of each region in a case that states none, such as one that was annotated in MONAI Label
-            with the bundle's own label; ``None`` refuses such a case.
+        drawn: the values of each region in a label that was drawn in MONAI Label with the bundle's own label, and so
+            states none: its file lies below a folder with MONAI Label's ``datastore_v2.json``. Other labels that
+            state none are refused, whatever values they hold.
     """
 
     def __init__(
@@ -105,32 +108,39 @@ class LabelsToRegionsd(MapTransform):
         regions: Sequence[str] = ("WT",),
         extra_values: Mapping[str, Sequence[int]] | None = None,
         allow_missing_keys: bool = False,
-        unstated: Mapping[str, Sequence[int]] | None = None,
+        drawn: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.convert = LabelsToRegions(regions)
-        self.unstated = dict(unstated or {})
+        self.drawn = dict(drawn or {})
         self.extra_values = EXTRA_VALUES if extra_values is None else extra_values
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Convert ``data[key]`` ``(1, X, Y, Z)`` to ``(R, X, Y, Z)``."""
         d = dict(data)
-        values = d.pop("regions", None) or self.unstated
+        stated = d.pop("regions", None)
         convention = d.pop("convention", None)
         for key in self.key_iterator(d):
             label = d[key]
             name = str(d.get("case_id") or key)
+            values = stated or (self.drawn if was_drawn(label) else {})
             if values:
                 d[key] = self.convert(label, values, self.extra_values.get(convention, ()), name)
             elif torch.count_nonzero(label):
                 raise ValueError(
-                    f"{name}: a label that is not empty must come with its convention, got regions {values}; "
+                    f"{name}: a label that is not empty must come with its convention, got regions {stated or {}}; "
                     "prepare the datalist again with --convention."
                 )
             else:
                 shape = (len(self.convert.regions), *label.shape[1:])
                 d[key] = _like(torch.zeros(shape, dtype=torch.uint8), label)
         return d
+
+
+def was_drawn(label: object) -> bool:
+    """Whether the file of a label lies in a folder that MONAI Label keeps (``datastore_v2.json``)."""
+    file = getattr(label, "meta", {}).get("filename_or_obj")
+    return bool(file) and any((folder / DATASTORE).is_file() for folder in Path(str(file)).parents)
 
 
 class RegionsToLabels(Transform):

@@ -71,6 +71,7 @@ def annotations(bundle: Path, images: list[Path], folder: Path) -> list[dict[str
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     values = {name: int(key) for key, name in metadata["network_data_format"]["outputs"]["pred"]["channel_def"].items()}
     cases = []
+    (folder / "datastore_v2.json").write_text("{}", encoding="utf-8")
     for image in images:
         truth = nibabel.load(str(image).replace("_flair", "_seg"))
         drawn = np.where(np.asarray(truth.dataobj) > 0, values["whole tumour"], values["background"])

@@ -89,14 +89,24 @@ def test_a_mask_without_convention_is_refused():
         LabelsToRegionsd()({"label": label([1]), "regions": {}})
 
 
-def test_unstated_values_are_used_only_where_the_case_states_none():
-    convert = LabelsToRegionsd(unstated={"WT": [1]})
-    assert convert({"label": label([1])})["label"].unique().tolist() == [0, 1]
-    stated = {"label": label([1, 2]), "regions": {"WT": [2]}}
+def test_only_labels_drawn_in_monai_label_may_state_nothing(tmp_path):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "datastore_v2.json").write_text("{}", encoding="utf-8")
+    convert = LabelsToRegionsd(drawn={"WT": [1]})
+
+    def case(values, folder, **more):
+        mask = MetaTensor(label(values))
+        mask.meta["filename_or_obj"] = str(tmp_path / folder / "labels" / "final" / "a.nii.gz")
+        return {"label": mask, **more}
+
+    assert convert(case([1], "studies"))["label"].unique().tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"among \[0, 2\], found \[1\]"):
-        convert(stated)
+        convert(case([1, 2], "studies", regions={"WT": [2]}))
     with pytest.raises(ValueError, match=r"among \[0, 1\], found \[4\]"):
-        convert({"label": label([1, 4])})
+        convert(case([1, 4], "studies"))
+    for other in (case([1], "elsewhere"), {"label": label([1])}):
+        with pytest.raises(ValueError, match="must come with its convention"):
+            convert(other)
 
 
 @pytest.mark.parametrize(
