@@ -117,6 +117,8 @@ class DicomCine(Cine):
                 )
             notes.append(f"truncated: {there} of {declared} frames")
             return there
+        if there > declared:
+            notes.append(f"{declared} frames declared, {there} found; only the declared ones are read")
         return declared
 
     def decode(self, indices: Sequence[int], at_least: tuple[int, int] | None = None) -> Iterator[np.ndarray]:

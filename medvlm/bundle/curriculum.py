@@ -21,7 +21,7 @@ QUIET_KEYS = ("progress", "num_workers", "log_dir", "cache_rate")
 
 def train(
     bundle: str,
-    dataset_dir: str,
+    dataset_dir: str | None = None,
     stages: str | Sequence[str] = "all",
     overlays: str | Sequence[str] = (),
     calibrate: bool = True,
@@ -37,7 +37,7 @@ def train(
 
     Args:
         bundle: name or path of the bundle.
-        dataset_dir: folder that holds ``datalist.json``.
+        dataset_dir: folder that holds ``datalist.json``; by default that of the override ``datalist``.
         stages: ``"all"``, or names such as ``"stage_1_segmentation"``, in the order to run.
         overlays: further configs laid over every stage (names in the bundle's ``configs`` or paths).
         calibrate: choose the operating point on the validation section afterwards.
@@ -51,7 +51,7 @@ def train(
         ValueError: When a stage or an overlay does not exist.
     """
     root = find_bundle(bundle)
-    _check_folder(dataset_dir, overrides)
+    dataset_dir = _folder_of(dataset_dir, overrides)
     files = []
     for stage in _chosen_stages(root, stages) or [None]:
         configs = [root / "configs" / "train.json", *([stage] if stage else []), *_overlay_files(root, overlays)]
@@ -61,7 +61,9 @@ def train(
     return files
 
 
-def freeze_operating_point(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), **overrides: Any) -> None:
+def freeze_operating_point(
+    bundle: str, dataset_dir: str | None = None, overlays: str | Sequence[str] = (), **overrides: Any
+) -> None:
     """Choose thresholds on the validation section (``calibrate.json``) and write them beside the weights."""
     calibration = _beside(find_bundle(bundle), overlays, "calibrate")
     if calibration is None:
@@ -69,7 +71,7 @@ def freeze_operating_point(bundle: str, dataset_dir: str, overlays: str | Sequen
     evaluate(bundle, dataset_dir, overlays=[*_listed(overlays), calibration.stem], **overrides)
 
 
-def evaluate(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), **overrides: Any) -> None:
+def evaluate(bundle: str, dataset_dir: str | None = None, overlays: str | Sequence[str] = (), **overrides: Any) -> None:
     """Evaluate a bundle: ``train.json`` with ``evaluate.json`` and any overlays over it.
 
     An overlay ``train_NAME`` is evaluated by ``evaluate_NAME.json`` and calibrated by ``calibrate_NAME.json`` where the
@@ -77,12 +79,12 @@ def evaluate(bundle: str, dataset_dir: str, overlays: str | Sequence[str] = (), 
 
     Args:
         bundle: name or path of the bundle.
-        dataset_dir: folder that holds ``datalist.json``.
+        dataset_dir: folder that holds ``datalist.json``; by default that of the override ``datalist``.
         overlays: further configs laid over ``train.json``, under ``evaluate.json``; ``calibrate`` lies over both.
         overrides: ids of the config and their values.
     """
     root = find_bundle(bundle)
-    _check_folder(dataset_dir, overrides)
+    dataset_dir = _folder_of(dataset_dir, overrides)
     files = _overlay_files(root, overlays)
     last = [path for path in files if path.stem.startswith("calibrate")]
     first = [path for path in files if path not in last]
@@ -99,13 +101,17 @@ def _beside(root: Path, overlays: str | Sequence[str], kind: str) -> Path | None
     return next((file for file in files if file.is_file()), None)
 
 
-def _check_folder(dataset_dir: str, overrides: dict[str, Any]) -> None:
-    """Refuse a data set that is not there before anything slow is imported."""
+def _folder_of(dataset_dir: str | None, overrides: dict[str, Any]) -> str:
+    """The folder of the data set; one that is not there is refused before anything slow is imported."""
+    if dataset_dir is None and "datalist" not in overrides:
+        raise ValueError("the data set must be named, by --dataset_dir (with its datalist.json) or by --datalist.")
+    dataset_dir = str(Path(overrides["datalist"]).parent) if dataset_dir is None else dataset_dir
     if "datalist" not in overrides and not Path(dataset_dir, "datalist.json").is_file():
         raise FileNotFoundError(
             f"no datalist.json in {dataset_dir}; write one with `python -m medvlm prepare LAYOUT --root DIR --out "
             f"{dataset_dir}/datalist.json`, or name another with --datalist."
         )
+    return dataset_dir
 
 
 def _run(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[str, Any]) -> None:

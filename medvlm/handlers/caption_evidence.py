@@ -15,7 +15,8 @@ _BEHIND = re.compile(r"(?<=[(\[])\s+")
 _DECIMAL = re.compile(r"(?<=[a-z] \d)\. (?=\d)", re.IGNORECASE)
 _START = re.compile(r"(?:^|(?<=[.!?:] ))(?:\d+\. )?[a-z]")
 _CAPITALS = re.compile(
-    r"\b(?:lad|rca|lcx|lmca|lms|lm|pda|plv|lpda|rpda|lpl|rpl|cx|om|ri|lv|lvedp|lvef|timi|ffr|ifr|pci|cabg|cto)\b"
+    r"\b(?:lad|rca|lcx|lmca|lms|lm|pda|plv|lpda|rpda|lpl|rpl|cx|om|ri|lv|lvedp|lvef|timi|ffr|ifr|pci|cabg|cto|cad)\b"
+    r"|\b(?:ecg|ivus|oct|lima|rima|svg|lao|rao|av)\b"
     r"|\bom(?=\s?-?\d)|\bd(?=[1-4]\b)"
 )
 _UNITS = {"ml": "mL", "mmhg": "mmHg"}

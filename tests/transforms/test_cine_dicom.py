@@ -408,6 +408,11 @@ def test_zero_frames_declared_are_counted(xa, cine_frames):
         open_cine(xa(cine_frames[:0], NumberOfFrames=0))
 
 
+def test_frames_beyond_those_declared_are_told(xa, cine_frames):
+    info = open_cine(xa(cine_frames, NumberOfFrames=3)).info
+    assert info.frames == 3 and info.notes == ["3 frames declared, 12 found; only the declared ones are read"]
+
+
 def test_one_frame_is_a_cine(xa, cine_frames):
     cine = open_cine(xa(cine_frames[:1], NumberOfFrames=None))
     assert cine.info.frames == 1 and cine.info.timing == "one frame" and cine.info.notes == ["one frame only"]

@@ -6,11 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from medvlm.visualize.numbers import as_estimate, count, plural, rate, with_interval
+from medvlm.visualize.numbers import as_estimate, as_number, count, plural, rate, with_interval
 from medvlm.visualize.page import Markup, bullets, cards, facts, html, paragraph, section, table
 from medvlm.visualize.results import Panels, Rows, listed, part, stated
 
 MOST_LISTED = 50
+
+
+def _chance(hit: Mapping[str, Any]) -> str:
+    """Two digits that count: of many studies chance is a few thousandths."""
+    number = as_number(hit.get("chance"))
+    return rate(number) if number is None or number >= 0.1 else f"{number:.2g}"
 
 
 def _cards(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -21,7 +27,7 @@ def _cards(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         hit = part(found, "metrics").get("hit@1")
         if as_estimate(hit).value is not None:
             basis = f"Hit@1 of {plural(found.get('n_queries'), 'query').replace('querys', 'queries')}"
-            shown.append((name, with_interval(hit), f"{basis}, 95% CI; chance {rate(hit.get('chance'))}"))
+            shown.append((name, with_interval(hit), f"{basis}, 95% CI; chance {_chance(hit)}"))
     for task, report in part(evaluation, "zero_shot", "tasks").items():
         area = part(report, "metrics").get("roc_auc")
         if area and len(shown) < 3:
@@ -84,7 +90,7 @@ def cine_summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> M
     return section(
         "summary",
         "Summary",
-        cards(shown) if shown else paragraph("The evaluation holds no scores.", "absent"),
+        cards(shown) if shown else paragraph("It holds no scores of retrieval, prompts or reports.", "absent"),
         bullets(said) if said else None,
         facts(pairs),
     )
