@@ -12,6 +12,7 @@ from monai.transforms import Transform
 
 from medvlm.handlers.caption_evidence import caption_text
 from medvlm.handlers.case_files import sha256_of
+from medvlm.handlers.report_agreement import disagreements
 from medvlm.handlers.study_boxes import NOTE, NOTHING, study_boxes
 from medvlm.handlers.study_evidence import sentence_evidence
 from medvlm.handlers.study_heads import LEVEL, METHOD, check_head_words, head_answers, head_words, read_points
@@ -69,7 +70,8 @@ class StudyResultd(Transform):
 
         Returns:
             ``result``: ``report`` and ``report_score`` (mean log-probability a token), ``sentences`` (see
-            ``sentence_evidence``), ``retrieved`` (``matches`` and ``note``), ``heads`` (see :meth:`heads_of`),
+            ``sentence_evidence``), ``retrieved`` (``matches`` and ``note``), ``heads`` (see :meth:`heads_of`;
+            ``disagreements`` with the report),
             ``boxes`` (``found``, see ``study_boxes``, and ``note``),
             ``views`` (see ``told``), ``notes`` and ``summary``.
         """
@@ -80,6 +82,7 @@ class StudyResultd(Transform):
             result |= self._report(d, views)
         result["retrieved"] = self._retrieved(d)
         result["heads"] = self.heads_of(d)
+        result["heads"]["disagreements"] = disagreements(result["report"], result["heads"]["heads"])
         result["boxes"] = self._boxes(d, views)
         result["views"] = told(views, str(d.get("view_skipped") or "{}"))
         result["places"] = views
@@ -135,6 +138,7 @@ def summary_of(result: Mapping[str, Any]) -> str:
     lines = [f"{read} of {len(result['views'])} views read"]
     heads = [head_words(name, answer) for name, answer in result["heads"]["heads"].items()]
     lines += ["; ".join(heads)] if heads else []
+    lines += result["heads"].get("disagreements", [])
     if result["report"]:
         text = result["report"]
         lines.append(f"report: {text[:160]}{'...' if len(text) > 160 else ''}")

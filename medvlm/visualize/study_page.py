@@ -67,7 +67,8 @@ def _heads(heads: Mapping[str, Any]) -> list[Markup]:
     header = ("finding", "of", "value", "interval", "threshold", "verdict")
     spread = heads["interval"]
     method = f"Interval of {spread['resamples']} draws, {spread['method']}" if spread["resamples"] else ""
-    notes = [paragraph(text) for text in (method, heads["note"]) if text]
+    notes = [paragraph(text, "caution") for text in heads.get("disagreements", [])]
+    notes += [paragraph(text) for text in (method, heads["note"]) if text]
     return [table(header, lines, words=(0, 1, 5)), *notes]
 
 
