@@ -184,12 +184,22 @@ def _read(
             subject = context  # "there is a stenosis in a branch": the vessel is still what is spoken of
     if not mentions and (not context or ELSEWHERE.search(text)):
         return [], subject
+    excepted = _excepted(sentence)
     out = []
     for found in link(text, tokens, mentions, context):
         rest = found.value == "none" and (found.everything or bool(_REST.search(text)))
         for place in found.places:
+            if found.value == "none" and place in excepted:
+                continue
             out.append(Statement(found.kind, place, found.value, found.percent, sentence.closing, rest, text))
     return _percent_before_words(out), subject
+
+
+def _excepted(sentence: Sentence) -> set[str]:
+    """Places behind "except for", and their vessels where "all vessels" are what they are excepted from."""
+    places = {place for m in find_places(sentence.excepted) if not m.everything for place in m.places}
+    everything = any(m.everything for m in find_places(sentence.text))
+    return places | {VESSEL_OF[place] for place in places} if everything else places
 
 
 def _percent_before_words(statements: list[Statement]) -> list[Statement]:

@@ -31,12 +31,14 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _ENUMERATION = re.compile(
-    r"^\s*(?:,|/|&|\band\b|\bor\b|\bas\s+well\s+as\b|,\s*and\b|,\s*or\b)\s*(?:the\s+|its\s+|in\s+the\s+|of\s+the\s+)*$",
+    r"^\s*(?:,|/|&|\band\b|\bn?or\b|\bas\s+well\s+as\b|,\s*and\b|,\s*n?or\b)\s*(?:the\s+|its\s+|in\s+the\s+|of\s+the\s+)*$",
     re.IGNORECASE,
 )
 _PROMOTED = re.compile(r"\s+(?:that|which|who)\s+(?:has|have|had|shows?|showed|demonstrat)")
 _SHARED = re.compile(r"\s*(?:,|and|or)\s*(?:an?\s+)?")
 _ALSO = re.compile(r"\s*(?:as well as|and also)\s+(?:in\s+)?(?:the\s+)?")
+_RESPECTIVELY = re.compile(r"\brespectively\b", re.IGNORECASE)
+_LABEL = re.compile(r"^\s*[:=-]?\s*$")
 _NOUN_OF = re.compile(r"\s*(?:stenos[ie]s|lesions?|narrowing|disease|plaque)\s+(?:in|of)\s+(?:the\s+)?")
 
 
@@ -84,10 +86,16 @@ def link(text: str, tokens: list[Found], mentions: list[Mention], context: tuple
         context: places of the sentence before.
     """
     out = []
+    in_order = _in_order(text, tokens, mentions, context)
+    table = _is_table(text, tokens, mentions, context)
     for number, token in enumerate(tokens):
+        if token in in_order and not in_order[token]:
+            continue
         following = tokens[number + 1] if number + 1 < len(tokens) else None
-        group = _group(text, token, following, mentions)
+        group = _group(text, token, following, mentions, table)
         places, everything = _resolve(group, token, mentions, context)
+        if token in in_order:
+            places, everything = in_order[token], False
         kind = "calcification" if token.kind == "calcium" else "stenosis"
         value = token.value
         if token.percent:
@@ -97,13 +105,48 @@ def link(text: str, tokens: list[Found], mentions: list[Mention], context: tuple
     return out
 
 
-def _group(text: str, token: Found, following: Found | None, mentions: list[Mention]) -> list[Mention]:
-    """Places of one finding as they are named."""
+def _in_order(
+    text: str, tokens: list[Found], mentions: list[Mention], context: tuple[str, ...]
+) -> dict[Found, tuple[str, ...]]:
+    """The place of each finding that "respectively" gives to as many places, one to one.
+
+    Where the numbers differ ("mild and severe disease, respectively"), it is not known which is where: no place.
+    """
+    word = _RESPECTIVELY.search(text)
+    if not word:
+        return {}
+    diseased = [token for token in tokens if token.kind not in ("normal", "calcium") and token.start < word.start()]
+    named = [m for m in mentions if m.start < word.start() and not m.everything]
+    places = [place for m in named for place in m.places]
+    owner = places[:1] or list(context[:1])
+    portions = [place for m in named if not m.places and owner for place in portion_of(owner[0], m.portions)]
+    for found in (places, portions):
+        if len(found) == len(diseased):
+            return {token: (place,) for token, place in zip(diseased, found, strict=True)}
+    return dict.fromkeys(diseased, ())
+
+
+def _is_table(text: str, tokens: list[Found], mentions: list[Mention], context: tuple[str, ...]) -> bool:
+    """Whether each finding stands directly behind its place ("LAD 80% RCA 50%"), the first maybe behind a heading."""
+    if len(tokens) < 2:
+        return False
+    labels = []
+    for token in tokens:
+        before = [m.end for m in mentions if m.end <= token.start and m.places]
+        label = _LABEL.match(text[before[-1] : token.start]) if before else None
+        labels.append(label.group().strip() if label else None)
+    if labels[0] is None and tokens[0].start == 0 and context:
+        return all(labels[1:])  # "LAD: 80% RCA: 50%", where the heading "LAD" is cut off
+    return None not in labels
+
+
+def _group(text: str, token: Found, following: Found | None, mentions: list[Mention], table: bool) -> list[Mention]:
+    """Places of one finding as they are named; in a ``table`` each finding follows its place."""
     stop = following.start if following else len(text)
     after = [m for m in mentions if m.start >= token.end]
     before = [m for m in mentions if m.end <= token.start + 1]
     group: list[Mention] = []
-    if after and after[0].start <= stop:
+    if after and after[0].start <= stop and not (table and after[0].places):
         gap = text[token.end : after[0].start]
         verb = _VERB.search(gap if after[0].places else gap.replace("with ", ""))
         if (_LINK.search(gap) and not verb) or ADJECTIVES.match(gap) or not before:

@@ -91,6 +91,7 @@ _PLACE = re.compile(
 )
 _PORTION_ALONE = re.compile(_PORTION, re.IGNORECASE)
 _OF = re.compile(rf"^\s*(?:{_NOUN}\s*)?(?:of|in)\s+(?:the|this|a)?\s*{_SIZE}$", re.IGNORECASE)
+_IN_ITS = re.compile(r"^\s*,?\s*(?:in|at|along)\s+its\s+$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^[\s-]*{_SIZE}$", re.IGNORECASE)
 
 
@@ -130,6 +131,11 @@ def find_places(sentence: str) -> list[Mention]:
                 out[after] = in_portions(out[after], portions, start)
                 used.add(after)
                 continue
+        owner = next((n for n, m in enumerate(out) if m.places and _IN_ITS.match(sentence[m.end : start])), None)
+        if owner is not None and owner not in used and not out[owner].everything:
+            out[owner] = in_portions(out[owner], portions)  # "the LAD in its mid segment"
+            used.add(owner)
+            continue
         out.append(Mention(start, end, (), portions))
         out.sort(key=lambda mention: mention.start)
         used = {n + (out[n].start > start) for n in used} if used else used

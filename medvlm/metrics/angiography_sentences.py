@@ -6,6 +6,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from medvlm.metrics.angiography_clauses import claimed, exception_apart
+
 _LIST = re.compile(r"(?:^|(?<=[\n.,;:]))\s*(?:\d{1,2}|[IVX]{1,4}|[A-Ha-h])[.)]\s*,?\s*(?=[A-Z])")
 _HEADING = re.compile(
     r"(?:^|(?<=[\n.,;:]))[ \t]*(?:(?P<colon>[A-Z][A-Z0-9/&()' -]{1,70}?)[ \t]*:"
@@ -35,6 +37,10 @@ _TAIL = re.compile(
     r"|with TIMI|TIMI|in an attempt|this resulted|that did not change).*$",
     re.IGNORECASE,
 )
+_BARE_NUMBER = re.compile(
+    r"\b(\d{1,3})(?=(?:\s*,\s*\d{1,3}){0,5}\s*,?\s*and\s+\d{1,3}\s*%[^.%]{0,80}\brespectively)", re.IGNORECASE
+)
+"""A percentage of a list whose sign stands behind the last: "30, 50 and 90% respectively"."""
 _COLLATERAL = re.compile(r"\bcollateral", re.IGNORECASE)
 
 
@@ -47,19 +53,22 @@ class Sentence:
         heading: words in front of a colon that lead its paragraph, or "".
         closing: in an impression or a conclusion, which sums up what stood before.
         new_paragraph: the first after a heading.
+        excepted: words of the sentence behind "except for", which follow as a sentence of their own.
     """
 
     text: str
     heading: str
     closing: bool
     new_paragraph: bool
+    excepted: str = ""
 
 
 def coronary_sentences(report: str) -> list[Sentence]:
     """Sentences that may hold findings.
 
     Sections on indication, technique, treatment and plan are left out where headings in capitals (or, within prose, a
-    word with a colon) mark them; so are sentences on wires, balloons, stents being placed, and grafts.
+    word with a colon) mark them; so are sentences on wires, balloons, stents being placed, and grafts, and clauses on
+    collaterals, doubts and relatives.
 
     Args:
         report: raw text.
@@ -68,6 +77,7 @@ def coronary_sentences(report: str) -> list[Sentence]:
         unicodedata.normalize("NFKC", report).replace("\u2019", "'").translate({0x2013: "-", 0x2014: "-", 0x2212: "-"})
     )
     text = re.sub(r"_{2,}", " ", text)
+    text = _BARE_NUMBER.sub(r"\1%", text)
     text = _LIST.sub("\n", text)
     marks = list(_HEADING.finditer(text))
     bounds = [m.start() for m in marks] + [len(text)]
@@ -90,9 +100,12 @@ def coronary_sentences(report: str) -> list[Sentence]:
             if not sentence or _SKIPPED_START.match(sentence):
                 continue
             end_part = _CLOSING_START.match(sentence)
-            text_only = _TAIL.sub("", sentence[end_part.end() :] if end_part else sentence)
-            if _TREATMENT.search(text_only) or _COLLATERAL.search(text_only):
+            text_only = _TAIL.sub("", claimed(sentence[end_part.end() :] if end_part else sentence))
+            if not text_only or _TREATMENT.search(text_only) or _COLLATERAL.search(text_only):
                 continue
-            out.append(Sentence(text_only, heading, closing or bool(end_part), first))
+            main, excepted = exception_apart(text_only)
+            out.append(Sentence(main, heading, closing or bool(end_part), first, excepted))
+            if excepted:
+                out.append(Sentence(excepted, heading, closing or bool(end_part), False))
             first = False
     return out

@@ -76,6 +76,56 @@ def said(report: str) -> set[str]:
         ("Severe LAD disease. 90% stenosis of the proximal LAD.", {"proximal_lad severe"}),
         ("40% stenosis of the mid RCA. The rest of the RCA is free of disease.", {"mid_rca mild"}),
         ("60% in the mid LAD stenosis. IMPRESSION: Severe mid LAD stenosis.", {"mid_lad moderate"}),
+        # exceptions
+        (
+            "All vessels are normal except for 80% mid RCA.",
+            {"left_main none", "LAD none", "LCX none", "mid_rca severe"},
+        ),
+        (
+            "The coronary arteries are normal apart from a 90% proximal LAD stenosis.",
+            {"left_main none", "LCX none", "RCA none", "proximal_lad severe"},
+        ),
+        ("Except for the RCA, all vessels are normal.", {"left_main none", "LAD none", "LCX none"}),
+        ("The RCA is normal except for a 30% mid stenosis.", {"mid_rca mild"}),
+        ("The LAD is normal with the exception of a 40% lesion in the D1.", {"LAD none", "diagonal_1 mild"}),
+        # each place its own finding
+        ("LAD 80% RCA 50%", {"LAD severe", "RCA moderate"}),
+        ("OM1 90% OM2 70%", {"marginal_1 severe", "marginal_2 moderate"}),
+        ("LAD: 80% LCX: normal RCA: 50%", {"LAD severe", "LCX none", "RCA moderate"}),
+        ("80% LCX 50% RCA", {"LCX severe", "RCA moderate"}),
+        (
+            "The LAD, LCX and RCA show 30%, 50% and 90% stenoses respectively.",
+            {"LAD mild", "LCX moderate", "RCA severe"},
+        ),
+        ("The LAD and RCA show 30 and 90% stenoses, respectively.", {"LAD mild", "RCA severe"}),
+        ("40% and 80% stenoses in the proximal and mid LAD, respectively.", {"proximal_lad mild", "mid_lad severe"}),
+        ("The LAD and RCA have mild and severe disease, respectively.", set()),
+        ("Neither the LAD nor the RCA has stenosis.", {"LAD none", "RCA none"}),
+        # collaterals, and where they come from, are no finding
+        ("The RCA is occluded proximally with collaterals from the left.", {"proximal_rca occluded"}),
+        ("CTO of the RCA, collaterals from the LAD.", {"RCA occluded"}),
+        ("CTO of the RCA and LAD with collaterals from the LCX.", {"RCA occluded", "LAD occluded"}),
+        ("The LAD is totally occluded and fills by collaterals from the RCA.", {"LAD occluded"}),
+        ("The RCA, which fills by collaterals from the LAD, is occluded.", {"RCA occluded"}),
+        (
+            "The RCA is occluded with collaterals from the LAD and the circumflex has a 50% stenosis.",
+            {"RCA occluded", "LCX moderate"},
+        ),
+        # before treatment
+        ("A 90% LAD lesion was stented.", {"LAD severe"}),
+        ("There is a 90% stenosis in the LAD in its mid segment, which was stented.", {"mid_lad severe"}),
+        ("The 90% LAD lesion was stented in 2010.", set()),
+        ("A stent was placed in the LAD with 0% residual stenosis.", set()),
+        ("The stent in the LAD is patent.", {"LAD none"}),
+        ("The previously stented LAD is patent.", set()),
+        # questions, doubts, relatives
+        ("Rule out LAD stenosis.", set()),
+        ("Possible stenosis of the mid RCA.", set()),
+        ("A stenosis of the mid RCA cannot be excluded.", set()),
+        ("The LAD is normal, but a stenosis of the mid RCA cannot be excluded.", {"LAD none"}),
+        ("A 90% LAD lesion with possible thrombus.", {"LAD severe"}),
+        ("No suspicious lesion in the LAD.", {"LAD none"}),
+        ("The patient's father had LAD occlusion.", set()),
         # not the coronary arteries
         ("Severe aortic stenosis. Ejection fraction 55%. Severe mitral regurgitation.", set()),
         ("The saphenous vein graft to the RCA is occluded.", set()),
