@@ -20,6 +20,7 @@ from medvlm.engines.strict import ConfigError
 from medvlm.handlers.case_files import sha256_of
 from medvlm.metrics.operating_point import misfit, warn_once
 from medvlm.networks.checkpoint import load_weights
+from medvlm.trained_settings import compare_settings
 
 __all__ = ["LoadedBundle", "load"]
 
@@ -130,6 +131,8 @@ class LoadedBundle:
         network = self.parser.get_parsed_content("network_def")
         if self._with_weights:
             load_weights(network, self.checkpoint)
+            if "seen" in self.parser:
+                compare_settings(self.checkpoint, self.parser.get_parsed_content("seen"))
         return network.to(self.device).eval()
 
     @cached_property

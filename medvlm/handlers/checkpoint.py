@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medvlm.atomic import sweep, write_atomically
+from medvlm.trained_settings import keep_settings
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class TrainingCheckpoint:
         averaged: moving average of the network's weights (the ``ema_model`` of ignite's ``EMAHandler``), which is
             validated; the weights file is then this one's, and the full state holds both.
         keep: ``"best"`` by the evaluator's key metric, or ``"last"``.
+        settings: what the network is trained to see, written beside the weights (``medvlm.trained_settings``).
 
     Raises:
         ValueError: When ``keep`` is neither.
@@ -63,10 +65,11 @@ class TrainingCheckpoint:
         resume: bool = True,
         averaged: torch.nn.Module | None = None,
         keep: str = "best",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if keep not in ("best", "last"):
             raise ValueError(f"keep must be 'best' or 'last', got {keep!r}; 'last' needs no validation.")
-        self.keep = keep
+        self.keep, self.settings = keep, settings
         self.kept = network if averaged is None else averaged
         state = dict(state) if self.kept is network else {**state, "averaged": self.kept}
         self.folder, self.network, self.state = Path(folder), network, dict(state)
@@ -127,6 +130,8 @@ class TrainingCheckpoint:
             kept = unwrapped(self.kept).state_dict()
             self.best_weights = {name: value.detach().cpu().clone() for name, value in kept.items()}
             save_atomically(self.best_weights, self.weights)
+            if self.settings is not None:
+                keep_settings(self.weights, self.settings)
         save_atomically(
             {
                 "network": unwrapped(self.network).state_dict(),

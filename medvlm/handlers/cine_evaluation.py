@@ -30,6 +30,7 @@ from medvlm.metrics.rows import write_rows
 from medvlm.metrics.zero_shot import embed_prompts
 from medvlm.metrics.zero_shot_tasks import zero_shot_tasks
 from medvlm.tokenizer_fingerprint import fingerprint
+from medvlm.trained_settings import caution
 from medvlm.visualize.cine_report import write_cine_report
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class CineEvaluationWriter:
         n_boot: bootstrap repeats.
         command: the command that repeats the evaluation.
         progress: show a bar.
+        seen: what the network is shown here, compared with its training (``medvlm.trained_settings``).
 
     Raises:
         ValueError: for a zero-shot task that is not possible.
@@ -89,6 +91,7 @@ class CineEvaluationWriter:
     n_boot: int = 1000
     command: str = ""
     progress: bool = True
+    seen: Mapping[str, Any] | None = None
     _found: list[Study] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -157,6 +160,7 @@ class CineEvaluationWriter:
                 "tokens": len(self.tokenizer),
                 "report_style": getattr(self.tokenizer, "style", "as_written"),
             },
+            "caution": caution(self.weights, self.seen),
             "section": self.section,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": self.command,

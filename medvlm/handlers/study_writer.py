@@ -15,6 +15,7 @@ from medvlm.handlers.case_folders import CaseFolders, json_text, versions
 from medvlm.handlers.study_evidence import STANDS_OUT, on_file
 from medvlm.handlers.study_heads import read_points
 from medvlm.tokenizer_fingerprint import fingerprint
+from medvlm.trained_settings import caution
 from medvlm.visualize.study_page import study_page
 from medvlm.visualize.study_pictures import evidence_picture
 
@@ -164,6 +165,7 @@ class StudyWriter(CaseFolders):
             "views": result["views"],
             "bundle": self.bundle,
             **self.identity,
+            "caution": caution(self.checkpoint, self.settings),
             "inputs": self.inputs_of(case),
             "settings": self.settings,
             "versions": versions(),

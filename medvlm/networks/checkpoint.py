@@ -92,14 +92,20 @@ def load_weights(
     fitting = {name: v for name, v in state.items() if name in own and v.shape == own[name].shape}
     if faults and (strict or not fitting):
         raise CheckpointError(
-            f"{path} does not fit {type(network).__name__}: {'; '.join(faults)}. Build the network with the settings "
-            "that the checkpoint was trained with (features, in_channels, regions, norm), or load part of it with "
-            'components=["encoder"].'
+            f"{path} does not fit {type(network).__name__}: {'; '.join(faults)}; components concerned: "
+            f"{', '.join(_concerned(own, state))}. Build it with the same overlays and settings as the training."
         )
     if faults:
         logger.warning("%s fits only in part: %s.", path, "; ".join(faults))
     network.load_state_dict(fitting, strict=not faults and components is None)
     return network
+
+
+def _concerned(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """Components with a name that only one side has, or a tensor of another shape."""
+    apart = {name for name in own.keys() | state.keys() if name not in own or name not in state}
+    apart |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    return sorted({name.partition(".")[0] for name in apart})
 
 
 def mismatches(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
@@ -151,6 +152,11 @@ def test_weights_are_a_plain_state_dict(tmp_path):
     run.go(1)
     weights = torch.load(tmp_path / "model.pt", weights_only=True)
     assert sorted(weights) == sorted(run.network.state_dict())
+
+
+def test_what_was_seen_lies_beside_the_weights(tmp_path):
+    Run(tmp_path, settings={"frames": 2}).go(1)
+    assert json.loads((tmp_path / "model.settings.json").read_text()) == {"frames": 2}
 
 
 def test_a_state_of_another_network_is_refused_with_the_remedy(tmp_path):

@@ -54,7 +54,8 @@ def test_unfitting_checkpoint_is_refused_and_changes_nothing(tmp_path: Path):
     words = str(error.value)
     assert "unexpected: encoder.stages.2.conv1.conv.weight" in words
     assert "encoder.stages.0.conv1.conv.weight (8, 4, 3, 3) in the file, (8, 1, 3, 3) in the network" in words
-    assert 'components=["encoder"]' in words
+    assert "components concerned: decoder, " in words and "encoder" in words
+    assert "the same overlays and settings as the training" in words and "in_channels" not in words
     assert same(target, untouched)
 
 

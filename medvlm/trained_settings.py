@@ -1,0 +1,61 @@
+"""What a network was trained to see, kept beside its weights, so that a use under other settings is noticed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medvlm.atomic import write_text_atomically
+
+logger = logging.getLogger(__name__)
+
+
+def settings_file(weights: str | Path) -> Path:
+    """The file beside the weights: ``model.settings.json`` of ``model.pt``."""
+    return Path(weights).with_suffix(".settings.json")
+
+
+def keep_settings(weights: str | Path, settings: Mapping[str, Any]) -> Path:
+    """Write the settings of the training beside its weights, replacing the file in one step."""
+    text = json.dumps(dict(settings), indent=4, default=str)
+    return write_text_atomically(text + "\n", settings_file(weights))
+
+
+def caution(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
+    """Say in what the settings here differ from those of the training; empty where they agree or nobody stored them.
+
+    Args:
+        weights: file of the weights.
+        settings: in use here, by name; only names that were stored are compared.
+
+    Raises:
+        ValueError: the stored file holds no names with values.
+    """
+    path = settings_file(weights)
+    if not path.is_file():
+        return ""
+    try:
+        stored = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds no settings ({error}); copy it again with its weights.") from error
+    here = json.loads(json.dumps(dict(settings or {}), default=str))
+    apart = {name: value for name, value in stored.items() if name in here and here[name] != value}
+    if not apart:
+        return ""
+    said = ", ".join(f"{name} {json.dumps(value)} (here {json.dumps(here[name])})" for name, value in apart.items())
+    remedy = " ".join(f"--{name} {value}" for name, value in apart.items())
+    return (
+        f"{Path(weights).name} was trained with other settings: {said}; its answers here are not those that were "
+        f"measured. Give {remedy}, or the overlays of its training."
+    )
+
+
+def compare_settings(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
+    """As :func:`caution`, told in the log."""
+    words = caution(weights, settings)
+    if words:
+        logger.warning("%s", words)
+    return words
