@@ -53,9 +53,16 @@ def caution(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
     )
 
 
-def compare_settings(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
-    """As :func:`caution`, told in the log."""
-    words = caution(weights, settings)
+def head_kinds(heads: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Name and kind of each head of a probe, in the order of the names: its weights say neither."""
+    return sorted([name, str(head.get("kind"))] for name, head in heads.items())
+
+
+def compare_settings(
+    weights: str | Path, settings: Mapping[str, Any] | None, heads: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """As :func:`caution`, told in the log; ``heads`` are those of a probe."""
+    words = caution(weights, dict(settings or {}) | ({} if heads is None else {"heads": head_kinds(heads)}))
     if words:
         logger.warning("%s", words)
     return words

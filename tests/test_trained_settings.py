@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from medvlm.trained_settings import caution, compare_settings, keep_settings, settings_file
+from medvlm.trained_settings import caution, compare_settings, head_kinds, keep_settings, settings_file
 
 
 def test_names_setting_both_values_and_remedy(tmp_path, caplog):
@@ -28,3 +28,15 @@ def test_refuses_a_damaged_file(tmp_path):
     settings_file(tmp_path / "model.pt").write_text("[1]")
     with pytest.raises(ValueError, match="copy it again"):
         caution(tmp_path / "model.pt", {"frames": 2})
+
+
+def test_heads_of_another_kind_are_told(tmp_path, caplog):
+    weights = tmp_path / "probe.pt"
+    heads = {"stenosis": {"kind": "binary", "lr": 1e-3}, "occlusion": {"kind": "binary"}}
+    keep_settings(weights, {"frames": 2, "heads": head_kinds(heads)})
+    assert compare_settings(weights, {"frames": 2}, heads) == ""
+    other_order = {"occlusion": {"kind": "binary"}, "stenosis": {"kind": "binary"}}
+    assert compare_settings(weights, {"frames": 2}, other_order) == ""
+    words = compare_settings(weights, {"frames": 2}, heads | {"occlusion": {"kind": "regression"}})
+    assert '["occlusion", "binary"]' in words and '(here [["occlusion", "regression"]' in words
+    assert words in caplog.text

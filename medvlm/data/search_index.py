@@ -103,8 +103,9 @@ def open_index(folder: str | Path, model: str | None = None) -> SearchIndex:
     head = _read_head(folder)
     if model is not None and model != head["model"]:
         raise ValueError(
-            f"the index in {folder} was made by another model ({head['model'][:12]}..., in use is {model[:12]}...): "
-            "their embeddings cannot be compared; build the index anew, or load the weights that made it."
+            f"the index in {folder} was made by another model, or of videos that were read with other settings "
+            f"({head['model'][:12]}..., in use is {model[:12]}...): their embeddings cannot be compared; build the "
+            "index anew, or use the weights and settings that made it."
         )
     return SearchIndex(folder, head)
 

@@ -161,7 +161,7 @@ def ensure_tokenizer(
     vocab_size: int = 4000,
     section: str | Sequence[str] = "training",
     model: str | Path | None = None,
-    style: str = "as_written",
+    style: str | None = None,
 ) -> Any:
     """Load the tokenizer of a folder; train it there first when the folder holds none.
 
@@ -174,7 +174,8 @@ def ensure_tokenizer(
         vocab_size: as in ``train_wordpiece``.
         section: section or sections of the datalist; only the training section, so that nothing leaks.
         model: folder of a pretrained text model with its tokenizer; ``None``: the tokenizer is trained.
-        style: how reports are read, one of ``report_styles.STYLES``.
+        style: how reports are read, one of ``report_styles.STYLES``; ``None``: as the tokenizer of the folder does, of
+            a new one ``as_written``.
 
     Returns:
         A ``transformers`` tokenizer.
@@ -185,12 +186,9 @@ def ensure_tokenizer(
         FileNotFoundError: there is no such datalist.
     """
     folder = Path(folder)
-    check_style(style)
-    if _holds_tokenizer(folder) and style_of(folder) != style:
-        raise ValueError(
-            f"the tokenizer in {folder} reads reports {style_of(folder)!r}, and {style!r} is asked for; name another "
-            "folder with --tokenizer_dir (or another --ckpt_dir), remove this one, or give its style."
-        )
+    there = style_of(folder) if _holds_tokenizer(folder) else None
+    _same_style(folder, there, style)
+    style = style or there or "as_written"
     if model is not None:
         return _copied(model, folder, style)
     texts = _texts_of(reports_or_datalist, section)
@@ -261,15 +259,27 @@ def _holds_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _FILES)
 
 
-def load_tokenizer(path: str | Path) -> Any:
+def _same_style(folder: Path, there: str | None, style: str | None) -> None:
+    """Refuse a style that does not exist, or that the tokenizer of the folder does not have."""
+    if style is not None:
+        check_style(style)
+        if there not in (None, style):
+            raise ValueError(
+                f"the tokenizer in {folder} reads reports {there!r}, and {style!r} is asked for; name another folder "
+                "with --tokenizer_dir (or another --ckpt_dir), remove this one, or give its style."
+            )
+
+
+def load_tokenizer(path: str | Path, style: str | None = None) -> Any:
     """Load a tokenizer from a folder on this machine; nothing is ever downloaded.
 
     Args:
         path: a folder written by ``train_wordpiece``, or any tokenizer folder of ``transformers``.
+        style: how it must read reports, one of ``report_styles.STYLES``; ``None``: as it does.
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds no tokenizer.
-        ValueError: the folder's files cannot be read as a tokenizer.
+        ValueError: the folder's files cannot be read as a tokenizer, or it reads reports in another style.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -291,6 +301,7 @@ def load_tokenizer(path: str | Path) -> Any:
         raise ValueError(f"the tokenizer in {folder} cannot be read ({first_line}); copy or train it again.") from error
     if "attention_mask" not in tokenizer.model_input_names:  # SigLIP's: its padding could not be told from its end
         tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
+    _same_style(folder, style_of(folder), style)
     return dressed(tokenizer, style_of(folder))
 
 

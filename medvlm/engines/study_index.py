@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +63,7 @@ class StudyIndex:
         section: of a datalist that an index is built from.
         progress: show a bar.
         side: names of further inputs that the transform gives, with what is known of them.
+        seen: settings that the videos are read with; an index of others does not fit, as one of other weights.
     """
 
     def __init__(
@@ -74,8 +77,9 @@ class StudyIndex:
         section: str = "training",
         progress: bool = True,
         side: Sequence[str] = (),
+        seen: Mapping[str, Any] | None = None,
     ) -> None:
-        self.side = tuple(side)
+        self.side, self.seen = tuple(side), dict(seen or {})
         self.folder, self.network, self.transform = Path(folder), network, transform
         self.checkpoint, self.device, self.engine = Path(checkpoint), torch.device(device), engine
         self.section, self.progress = section, progress
@@ -85,8 +89,11 @@ class StudyIndex:
 
     @property
     def model(self) -> str:
-        """Hash of the weights."""
-        return sha256_of(self.checkpoint)
+        """Hash of the weights and of the settings that the videos are read with."""
+        weights = sha256_of(self.checkpoint)
+        if not self.seen:
+            return weights
+        return hashlib.sha256(f"{weights}\n{json.dumps(self.seen, sort_keys=True, default=str)}".encode()).hexdigest()
 
     def open(self) -> SearchIndex | None:
         """The index of these weights; ``None`` where there is none, and ``note`` says why and what to do."""

@@ -26,7 +26,7 @@ def study_page(manifest: Mapping[str, Any], result: Mapping[str, Any], pictures:
         HTML that needs nothing else.
     """
     parts = [
-        section("report", "Report", paragraph(CAUTION, "caution"), *_report(result, pictures)),
+        section("report", "Report", paragraph(CAUTION, "caution"), *_warned(manifest), *_report(result, pictures)),
         section("heads", "Findings", *_heads(result["heads"])),
         section("retrieved", "Similar studies", *_retrieved(result["retrieved"])),
         section("views", "Views", *_views(result["views"])),
@@ -34,6 +34,11 @@ def study_page(manifest: Mapping[str, Any], result: Mapping[str, Any], pictures:
     bundle = manifest["bundle"]
     subtitle = f"{bundle['name']} {bundle['version']}, weights {str(manifest['checkpoint']['sha256'])[:12]}"
     return document(manifest["case_id"], f"{subtitle}, {manifest['created']}", parts)
+
+
+def _warned(manifest: Mapping[str, Any]) -> list[Markup]:
+    """That the weights were trained with other settings, where they were."""
+    return [paragraph(manifest["caution"], "caution")] if manifest.get("caution") else []
 
 
 def _report(result: Mapping[str, Any], pictures: Mapping[str, bytes]) -> list[Markup]:

@@ -60,7 +60,10 @@ def test_the_style_stays_with_the_folder_and_its_fingerprint(tokenizer, folder, 
 
 def test_a_folder_of_another_style_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="reads reports 'structured', and 'as_written' is asked for"):
-        ensure_tokenizer(folder, REPORTS, 400)
+        ensure_tokenizer(folder, REPORTS, 400, style="as_written")
+    with pytest.raises(ValueError, match="reads reports 'structured', and 'as_written' is asked for"):
+        load_tokenizer(folder, "as_written")
+    assert load_tokenizer(folder, "structured").style == ensure_tokenizer(folder, REPORTS, 400).style == "structured"
     assert ensure_tokenizer(folder, REPORTS, 400, style="structured")(OTHER) is not None
     with pytest.raises(ValueError, match="one of as_written, structured, got 'structred'"):
         ensure_tokenizer(tmp_path / "none", REPORTS, 400, style="structred")

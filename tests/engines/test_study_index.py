@@ -97,3 +97,15 @@ def test_a_folder_that_cannot_be_written_is_said_before_a_study_is_read(tmp_path
     index.transform = None  # nothing may be read
     with pytest.raises(OSError, match="cannot write .*--index_dir of predict"):
         index.build(STUDIES)
+
+
+def test_an_index_of_videos_that_were_read_otherwise_does_not_fit(tmp_path):
+    index = index_of(tmp_path / "index", tmp_path)
+    index.seen = {"frames": 2, "image_size": 96}
+    index.build(STUDIES)
+    other = index_of(tmp_path / "index", tmp_path)
+    for seen in ({"frames": 16, "image_size": 96}, {}):
+        other.seen = seen
+        assert other.open() is None and "videos that were read with other settings" in other.note
+    other.seen = {"image_size": 96, "frames": 2}
+    assert len(other.open()) == len(STUDIES)

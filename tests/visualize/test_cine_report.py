@@ -143,3 +143,10 @@ def test_wording_in_set_phrases_is_warned_of(tmp_path, found, style, said):
     evaluation, rows = found
     text = page(tmp_path, evaluation | {"tokenizer": {"report_style": style}}, rows)
     assert ("reads and writes reports in set phrases" in text) is said
+
+
+def test_weights_trained_with_other_settings_are_warned_of(tmp_path, found):
+    evaluation, rows = found
+    words = "model.pt was trained with other settings: frames 2 (here 16)"
+    assert words in page(tmp_path, evaluation | {"caution": words}, rows)
+    assert "other settings" not in page(tmp_path, evaluation | {"caution": ""}, rows)

@@ -90,6 +90,7 @@ def cine_summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> M
     return section(
         "summary",
         "Summary",
+        paragraph(evaluation["caution"], "caution") if evaluation.get("caution") else None,
         cards(shown) if shown else paragraph("It holds no scores of retrieval, prompts or reports.", "absent"),
         bullets(said) if said else None,
         facts(pairs),
