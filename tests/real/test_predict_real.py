@@ -88,8 +88,11 @@ def test_a_real_volume_is_put_back_on_its_grid(bundle, tmp_path, source, referen
 def test_a_mask_beside_the_modalities_is_no_input(bundle, tmp_path):
     report = predict(str(bundle), str(TCGA), str(tmp_path), **{**SMALL, "mc_samples": 0, "cam": False})
     (manifest,) = report.done.values()
-    assert len(manifest["inputs"]) == 4 and not any("seg" in Path(e["file"]).name for e in manifest["inputs"])
-    assert sorted(manifest["channels"]) == ["FLAIR", "T1", "T1c", "T2"]
+    named = [Path(entry["file"]).name for entry in manifest["inputs"]] + [
+        Path(f).name for f in manifest["inputs_not_read"]
+    ]
+    assert len(manifest["inputs"]) == 1 and "fla" in named[0]
+    assert len(named) == 4 and not any("seg" in name for name in named)
 
 
 def test_a_volume_named_after_another_weighting_is_refused_with_the_remedy(bundle, tmp_path):
