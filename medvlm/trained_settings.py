@@ -24,6 +24,25 @@ def keep_settings(weights: str | Path, settings: Mapping[str, Any]) -> Path:
     return write_text_atomically(text + "\n", settings_file(weights))
 
 
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as their JSON file gives them back."""
+    return json.loads(json.dumps(dict(settings), default=str))
+
+
+def settings_apart(stored: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """Compare what was stored with what is in use; other names in use do not matter.
+
+    Returns:
+        By name of a setting that differs, in words: the name, what was stored and what is here.
+    """
+    found = plain_settings(here)
+    return {
+        name: f"{name} {json.dumps(value)} (here {json.dumps(found[name]) if name in found else 'not set'})"
+        for name, value in stored.items()
+        if name not in found or found[name] != value
+    }
+
+
 def caution(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
     """Say in what the settings here differ from those of the training; empty where they agree or nobody stored them.
 
@@ -41,15 +60,15 @@ def caution(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
         stored = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} holds no settings ({error}); copy it again with its weights.") from error
-    here = json.loads(json.dumps(dict(settings or {}), default=str))
-    apart = {name: value for name, value in stored.items() if name in here and here[name] != value}
+    here = settings or {}
+    apart = settings_apart({name: value for name, value in stored.items() if name in here}, here)
     if not apart:
         return ""
-    said = ", ".join(f"{name} {json.dumps(value)} (here {json.dumps(here[name])})" for name, value in apart.items())
-    remedy = " ".join(f"--{name} {value}" for name, value in apart.items())
+    flags = " ".join(f"--{name} {stored[name]}" for name in apart if name != "heads")  # names and kinds are no flag
+    remedy = ", or ".join([*filter(None, [flags]), "the overlays of its training"])
     return (
-        f"{Path(weights).name} was trained with other settings: {said}; its answers here are not those that were "
-        f"measured. Give {remedy}, or the overlays of its training."
+        f"{Path(weights).name} was trained with other settings: {', '.join(apart.values())}; its answers here are not "
+        f"those that were measured. Give {remedy}."
     )
 
 

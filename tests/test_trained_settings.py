@@ -40,3 +40,4 @@ def test_heads_of_another_kind_are_told(tmp_path, caplog):
     words = compare_settings(weights, {"frames": 2}, heads | {"occlusion": {"kind": "regression"}})
     assert '["occlusion", "binary"]' in words and '(here [["occlusion", "regression"]' in words
     assert words in caplog.text
+    assert "--heads" not in words and words.endswith("Give the overlays of its training.")

@@ -9,6 +9,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 
+from transforms.text import plain_tokenizer
+
 BOX_KEYS = ("box_values", "box_known", "box_views", "phrase_ids", "phrase_mask")
 NEEDED = ("video", "view_mask", "view_ticks", "view_places", "view_numbers")
 LEAST_SEEN = 0.5  # share of a box that must lie inside the picture
@@ -83,7 +85,7 @@ class Boxesd(Randomizable, MapTransform):
         for place, (view, box, _) in enumerate(found):
             values[place], known[place], views[place] = torch.tensor(box), 1.0, view
         words = [words for *_, words in found] + [""] * (self.count - len(found))
-        plain = getattr(self.tokenizer, "plain", self.tokenizer)  # a phrase is no report, to be read in its style
+        plain = plain_tokenizer(self.tokenizer)  # a phrase is no report, to be read in its style
         encoded = plain(words, max_length=self.max_length, truncation=True, padding="max_length")
         d |= {"box_values": values, "box_known": known, "box_views": views}
         d["phrase_ids"] = torch.as_tensor(encoded["input_ids"], dtype=torch.int64)

@@ -11,7 +11,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from transforms.text import clean_report
+from transforms.text import clean_report, plain_tokenizer
 
 Table = Mapping[str, Sequence[float]]
 
@@ -158,7 +158,7 @@ class SideInputsd(MapTransform):
                 f"the text {name!r} needs the tokenizer of the weights, and there is none; give its folder."
             )
         text = clean_report(value)
-        plain = getattr(self.tokenizer, "plain", self.tokenizer)  # a note is no report, to be read in its style
+        plain = plain_tokenizer(self.tokenizer)  # a note is no report, to be read in its style
         encoded = plain(text, max_length=self.texts[name], truncation=True, padding="max_length")
         ids = torch.as_tensor(encoded["input_ids"], dtype=torch.int64)
         known = torch.as_tensor(encoded["attention_mask"]).float() * float(bool(text))

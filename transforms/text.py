@@ -92,6 +92,11 @@ def study_words(case: Mapping[Hashable, object]) -> str:
     return "\n".join((source, words))
 
 
+def plain_tokenizer(tokenizer: Callable) -> Callable:
+    """The tokenizer within one that reads reports in a style (``plain``), for texts that are to be read as they are."""
+    return getattr(tokenizer, "plain", tokenizer)
+
+
 class Tokenised(MapTransform):
     """Turn the report of a case into token numbers, and say which report and which study it is.
 
@@ -137,7 +142,7 @@ class Tokenised(MapTransform):
         length = self.max_length - len(first)
         read = getattr(self.tokenizer, "read", None)
         words = text if read is None else read(str(d[key]) if text and self.sections is None else text)
-        encoded = self.tokenizer(words, max_length=length, truncation=True, padding="max_length")
+        encoded = plain_tokenizer(self.tokenizer)(words, max_length=length, truncation=True, padding="max_length")
         d[key] = text
         d["input_ids"] = torch.as_tensor([*first, *encoded["input_ids"]], dtype=torch.int64)
         d["attention_mask"] = torch.as_tensor([1] * len(first) + list(encoded["attention_mask"]), dtype=torch.int64)

@@ -301,8 +301,9 @@ def load_tokenizer(path: str | Path, style: str | None = None) -> Any:
         raise ValueError(f"the tokenizer in {folder} cannot be read ({first_line}); copy or train it again.") from error
     if "attention_mask" not in tokenizer.model_input_names:  # SigLIP's: its padding could not be told from its end
         tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
-    _same_style(folder, style_of(folder), style)
-    return dressed(tokenizer, style_of(folder))
+    own = style_of(folder)
+    _same_style(folder, own, style)
+    return dressed(tokenizer, own)
 
 
 def find_tokenizer(path: str | Path) -> Any:

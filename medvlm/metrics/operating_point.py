@@ -24,6 +24,7 @@ import numpy as np
 from medvlm.atomic import write_text_atomically
 from medvlm.metrics.intervals import rate_interval
 from medvlm.metrics.ranking import check_labels
+from medvlm.trained_settings import plain_settings, settings_apart
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def choose_operating_point(
         "n": len(tumour),
         "n_positive": n_positive,
         "checkpoint_sha256": checkpoint_sha256,
-        "settings": None if settings is None else _plain(settings),
+        "settings": None if settings is None else plain_settings(settings),
         "frozen": True,
     }
     if kinds is None:
@@ -214,25 +215,16 @@ def misfit(
             f"was chosen for other weights ({theirs:.12}..., in use are {checkpoint_sha256:.12}...); choose it again "
             "for these (overlay calibrate)"
         )
-    stored, found = point.get("settings") or {}, None if settings is None else _plain(settings)
+    stored = point.get("settings") or {}
     if not isinstance(stored, Mapping):
         raise ValueError(f"settings of an operating point must be names with values, got {stored!r}; choose it again.")
-    apart = [
-        f"{name} {json.dumps(chosen)} (here {json.dumps(found[name]) if name in found else 'not set'})"
-        for name, chosen in stored.items()
-        if found is not None and (name not in found or found[name] != chosen)
-    ]
+    apart = {} if settings is None else settings_apart(stored, settings)
     if not apart:
         return ""
     return (
-        f"was chosen with other settings: {', '.join(apart)}; use the settings it was chosen with, or choose it again "
-        "under these (overlay calibrate)"
+        f"was chosen with other settings: {', '.join(apart.values())}; use the settings it was chosen with, or choose "
+        "it again under these (overlay calibrate)"
     )
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as their JSON file gives them back."""
-    return json.loads(json.dumps(dict(settings), default=str))
 
 
 @cache
