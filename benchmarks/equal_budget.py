@@ -2,6 +2,7 @@
 
     SAME="--dataset_dir data --seconds 540 --overlays averaging,phantom"
     python benchmarks/equal_budget.py joint $SAME --out runs/joint
+    python benchmarks/equal_budget.py joint_at_once $SAME --out runs/at_once
     python benchmarks/equal_budget.py segmentation_only $SAME --out runs/masks
     python benchmarks/equal_budget.py classification_only $SAME --out runs/classes
     python benchmarks/equal_budget.py unet $SAME --out runs/unet
@@ -9,9 +10,10 @@
 
 The clock is the processor time of this process, reading the images not counted: other work on the machine takes
 nothing from a run. A trial of some steps sets the number of epochs; the stages of the curriculum share the budget as
-their numbers of epochs in the config do. Nothing is validated on the way, the last (averaged) weights are kept, and
-where there is a verdict its threshold is frozen on the validation section. ``unet`` and ``densenet`` are those of
-``benchmarks/peers.py``, ``unet`` with ``segmentation_only``'s cases and ``densenet`` with ``classification_only``'s.
+their numbers of epochs in the config do; ``joint_at_once`` trains both tasks from random weights, without stages.
+Nothing is validated on the way, the last (averaged) weights are kept, and where there is a verdict its threshold is
+frozen on the validation section. ``unet`` and ``densenet`` are those of ``benchmarks/peers.py``, ``unet`` with
+``segmentation_only``'s cases and ``densenet`` with ``classification_only``'s.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def main(
     """Train one run for about ``seconds`` of processor time and evaluate it on the test section.
 
     Args:
-        run: ``joint`` (the curriculum), ``segmentation_only``, ``classification_only``, ``unet`` or ``densenet``.
+        run: ``joint`` (the curriculum), ``joint_at_once``, ``segmentation_only``, ``classification_only``, ``unet``
+            or ``densenet``.
         dataset_dir: folder with ``datalist.json``.
         seconds: budget of training, all stages together.
         out: folder of the weights, ``evaluation.json`` and ``cases.csv``.
@@ -83,7 +86,7 @@ def _layers(configs: Path, run: str, overlays: list[str]) -> list[list[str]]:
     train, laid = str(configs / "train.json"), [str(configs / f"{name}.json") for name in overlays]
     if run == "joint":
         return [[train, str(stage), *laid] for stage in sorted(configs.glob("stage_*.json"))]
-    return [[train, *laid, str(configs / f"{run}.json")]]
+    return [[train, *laid] if run == "joint_at_once" else [train, *laid, str(configs / f"{run}.json")]]
 
 
 def _epochs(layers: list[list[str]], settings: dict, seconds: float) -> list[int]:
