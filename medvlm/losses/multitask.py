@@ -29,7 +29,9 @@ class MultiTaskLoss(nn.Module):
         weighting: ``"fixed"``, ``"kendall"`` (uncertainty), ``"gradnorm"``, or a module as in
             ``medvlm.losses.weighting``. The last two have parameters: give them to the optimiser
             (``parameter_groups(..., extra=loss)``).
-        weights: the factor of each task, fixed or to start from.
+        weights: the factor of each task, fixed or to start from. Where one is 0, only the other task is trained, there
+            is nothing to balance, and a ``weighting`` that is given by name is ``"fixed"``: so one key serves all
+            stages of a curriculum.
         shared: parameters of the last layer that the tasks share; read by ``"gradnorm"`` alone.
         label_smoothing: of the default ``tumour_loss``.
         class_weights: of the default ``tumour_loss``, one factor a class.
@@ -63,7 +65,7 @@ class MultiTaskLoss(nn.Module):
         if isinstance(weighting, str):
             if weighting not in WEIGHTINGS:
                 raise ValueError(f"weighting must be one of {sorted(WEIGHTINGS)} or a module, got {weighting!r}.")
-            weighting = WEIGHTINGS[weighting](weights)
+            weighting = WEIGHTINGS[weighting if min(weights.values()) > 0 else "fixed"](weights)
         self.weighting = weighting
         if shared is not None and isinstance(weighting, GradNormWeights):
             weighting.bind(shared)
