@@ -12,6 +12,7 @@ from transforms.cine_resampling import RequireViewd, ResampleCined
 from transforms.cine_sampling import NormaliseCined, SampleFramesd
 from transforms.cine_study import LoadCined, PickCined
 from transforms.components import DropSmallComponents, DropSmallComponentsd
+from transforms.empty_masks import RandForgetEmptyMaskd
 from transforms.geometry import FitInPlane, FitInPlaned, SpacingSafed
 from transforms.given_targets import SoftPositivesd, TeacherFeaturesd
 from transforms.intensity import BrainZScore, BrainZScored, brain_foreground, is_foreground
@@ -50,6 +51,7 @@ __all__ = [
     "RandCineAffined",
     "RandCineIntensityd",
     "RandDropViewd",
+    "RandForgetEmptyMaskd",
     "RandModalityDropout",
     "RandModalityDropoutd",
     "RandSlice",

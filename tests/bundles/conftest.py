@@ -28,7 +28,7 @@ def tiny() -> dict:
         "batch_size": 4,
         "val_interval": 1,
         "progress": False,
-    "log_interval": 1,
+        "log_interval": 1,
         "pictures": 1,
         "min_positives": 1,
         "bootstrap_repeats": 20,
