@@ -92,6 +92,25 @@ def test_the_weighting_is_one_key(run, weighting, tmp_path):
     assert (tmp_path / "model.pt").is_file()
 
 
+@pytest.mark.parametrize("weighting", ["fixed", "kendall"])
+def test_the_phantom_budget_trains_every_stage(run, phantoms, tmp_path, weighting):
+    datalist = tmp_path / "with_healthy_masks.json"
+    prepare("mixed", root=phantoms, out=datalist, fractions=(0.5, 0.25, 0.25), healthy_masks=True)
+    settings = {"datalist": str(datalist), "ckpt_dir": str(tmp_path), "epoch_samples": 32, "weighting": weighting}
+    for stage in ("stage_1_segmentation", "stage_2_classification", "stage_3_joint"):
+        run(["train", stage, "averaging", "phantom"], log_dir=str(tmp_path / stage), **settings)
+    assert {"stage_1.pt", "stage_2.pt", "model.pt"} <= {p.name for p in tmp_path.iterdir()}
+    assert _weights_of_the_class(tmp_path / "stage_1_segmentation") == {0.0}  # one task: nothing to balance
+    joint = _weights_of_the_class(tmp_path / "stage_3_joint")
+    assert joint == {0.5} if weighting == "fixed" else len(joint) > 1
+
+
+def _weights_of_the_class(logs) -> set[float]:
+    events = EventAccumulator(str(logs))
+    events.Reload()
+    return {entry.value for entry in events.Scalars("loss/weight_tumour")}
+
+
 def test_the_3d_overlay_trains_with_modality_dropout(run, phantoms, tmp_path):
     """On volumes with named modalities: the pictures of the mixed datalist are none."""
     volumes = tmp_path / "volumes.json"
