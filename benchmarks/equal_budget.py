@@ -86,7 +86,8 @@ def _layers(configs: Path, run: str, overlays: list[str]) -> list[list[str]]:
     train, laid = str(configs / "train.json"), [str(configs / f"{name}.json") for name in overlays]
     if run == "joint":
         return [[train, str(stage), *laid] for stage in sorted(configs.glob("stage_*.json"))]
-    return [[train, *laid] if run == "joint_at_once" else [train, *laid, str(configs / f"{run}.json")]]
+    single = [] if run == "joint_at_once" else [str(configs / f"{run}.json")]
+    return [[train, *laid, *single]]
 
 
 def _epochs(layers: list[list[str]], settings: dict, seconds: float) -> list[int]:

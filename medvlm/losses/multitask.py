@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medvlm.losses.classification import ClassLoss
 from medvlm.losses.partial import partial_means
 from medvlm.losses.segmentation import RegionLoss
-from medvlm.losses.weighting import WEIGHTINGS, GradNormWeights
+from medvlm.losses.weighting import WEIGHTINGS, GradNormWeights, make_weighting
 
 TASKS = ("mask", "tumour")
 
@@ -62,13 +62,11 @@ class MultiTaskLoss(nn.Module):
             raise ValueError(f"weights takes a factor of at least 0 for {TASKS}, got {weights}.")
         self.mask_loss = RegionLoss() if mask_loss is None else mask_loss
         self.tumour_loss = ClassLoss(label_smoothing, class_weights) if tumour_loss is None else tumour_loss
-        if isinstance(weighting, str):
-            if weighting not in WEIGHTINGS:
-                raise ValueError(f"weighting must be one of {sorted(WEIGHTINGS)} or a module, got {weighting!r}.")
-            weighting = WEIGHTINGS[weighting if min(weights.values()) > 0 else "fixed"](weights)
-        self.weighting = weighting
-        if shared is not None and isinstance(weighting, GradNormWeights):
-            weighting.bind(shared)
+        if weighting in WEIGHTINGS and min(weights.values()) == 0:
+            weighting = "fixed"
+        self.weighting = make_weighting(weighting, weights)
+        if shared is not None and isinstance(self.weighting, GradNormWeights):
+            self.weighting.bind(shared)
         self.terms: dict[str, Tensor | float] = {}
 
     def bind(self, network: nn.Module) -> MultiTaskLoss:
