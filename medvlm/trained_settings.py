@@ -1,4 +1,4 @@
-"""What a network was trained to see, kept beside its weights, so that a use under other settings is noticed."""
+"""What a network was trained with and to see, kept with its weights, so that use under other settings is noticed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from typing import Any
 from medvlm.atomic import write_text_atomically
 
 logger = logging.getLogger(__name__)
+
+QUIET_IDS = (
+    "progress", "num_workers", "log_dir", "output_dir", "cache_rate", "log_interval", "pictures", "pictures_interval",
+    "resume", "device", "bundle_root", "dataset_dir", "datalist", "ckpt_dir", "imports", "displayable_configs",
+)  # fmt: skip
+"""Ids that do not change the weights: what is shown and kept, where files lie (their contents count), the machine."""
+
+SHOWN = 8
 
 
 def settings_file(weights: str | Path) -> Path:
@@ -85,3 +93,21 @@ def compare_settings(
     if words:
         logger.warning("%s", words)
     return words
+
+
+def configurations_apart(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say in which ids two configurations differ; empty where they agree.
+
+    Returns:
+        Such as ``seed 0 then, 1 now; image_size 128 then, absent now``; the first ones where there are many.
+    """
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    words = [f"{name} {_brief(before.get(name))} then, {_brief(now.get(name))} now" for name in names[:SHOWN]]
+    more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return "; ".join(words) + more
+
+
+def _brief(text: str | None, width: int = 60) -> str:
+    if text is None:
+        return "absent"
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -18,6 +18,12 @@ def _like(out: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     return MetaTensor(out).copy_meta_from(source) if isinstance(source, MetaTensor) else out
 
 
+def _called(data: Mapping[Hashable, object], key: Hashable) -> str:
+    """What messages call an image: its case and, where it was read from one, its file."""
+    case, file = str(data.get("case_id") or key), getattr(data[key], "meta", {}).get("filename_or_obj")
+    return f"{case} ({file})" if file else case
+
+
 class SelectChannels(Transform):
     """Put the channels that a network wants in its order, by name and never by position.
 
@@ -53,9 +59,11 @@ class SelectChannels(Transform):
             ValueError: where names and channels do not match in number, or a wanted channel is missing.
         """
         names = list(names)
-        if len(names) != len(image) or len(set(names)) != len(names):
+        if len(set(names)) != len(names):
+            raise ValueError(f'{case}: each channel must have its own name, got {names}; correct its "channels".')
+        if len(names) != len(image):
             raise ValueError(
-                f"{case}: each channel must have its own name, got {len(image)} channels and names {names}; "
+                f"{case}: each channel must have a name, got {len(image)} channels and {len(names)} names {names}; "
                 'give "channels" in file order.'
             )
         if self.accept_unnamed and names == [UNNAMED] and len(self.channels) == 1:
@@ -112,7 +120,7 @@ class SelectChannelsd(MapTransform):
         d = dict(data)
         names = d.pop("channels", None) or self.select.channels
         for key in self.key_iterator(d):
-            d[key], d[PRESENT] = self.select(d[key], names, str(d.get("case_id") or key))
+            d[key], d[PRESENT] = self.select(d[key], names, _called(d, key))
         return d
 
 
@@ -257,7 +265,7 @@ class RandChanneld(RandomizableTransform, MapTransform):
         for key in self.key_iterator(d):
             if len(d[key]) != len(names):
                 raise ValueError(
-                    f"{d.get('case_id') or key}: each channel must have its own name, got {len(d[key])} channels and "
+                    f"{_called(d, key)}: each channel must have a name, got {len(d[key])} channels and {len(names)} "
                     f'names {names}; give "channels" in file order.'
                 )
             d[key] = d[key][index : index + 1]

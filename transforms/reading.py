@@ -320,6 +320,12 @@ class LoadCased(MapTransform):
         """
         d = dict(data)
         source, names = d[self.image_key], list(d.get("channels") or ())
+        if len(set(names)) != len(names):
+            file = source if isinstance(source, (str, Path)) else source[0]
+            raise ValueError(
+                f"{file}: each channel of a case must have its own name, got {names}; correct \"channels\" of the "
+                "case, in the order of its files or of the 4D file."
+            )
         keep = [index for index, name in enumerate(names) if self.channels is None or name in self.channels]
         if 0 < len(keep) < len(names):
             image = d[self.image_key] = self.load_image(source, names, keep)

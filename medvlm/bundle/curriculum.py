@@ -12,11 +12,10 @@ from typing import Any
 
 from medvlm.atomic import write_text_atomically
 from medvlm.bundle.locate import find_bundle
+from medvlm.trained_settings import QUIET_IDS
 
 logger = logging.getLogger(__name__)
 RECORD = "stages.json"
-QUIET_KEYS = ("progress", "num_workers", "log_dir", "cache_rate")
-"""Overrides that do not change the weights, and so do not make a finished stage run again."""
 
 
 def train(
@@ -41,7 +40,7 @@ def train(
         stages: ``"all"``, or names such as ``"stage_1_segmentation"``, in the order to run.
         overlays: further configs laid over every stage (names in the bundle's ``configs`` or paths).
         calibrate: choose the operating point on the validation section afterwards.
-        again: run finished stages again.
+        again: run finished stages again, and unfinished ones from their start.
         overrides: ids of the config and their values, as on MONAI's command line.
 
     Returns:
@@ -140,7 +139,7 @@ def _run_stage(
         return weights
     logger.info("stage %s starts", stage)
     start = time.perf_counter()
-    _run(root, configs, dataset_dir, overrides)
+    _run(root, configs, dataset_dir, ({"resume": False} if again else {}) | overrides)
     if not weights.is_file():
         raise RuntimeError(
             f"stage {stage!r} ended without the weights {weights}: nothing was trained or kept; see the log above, and "
@@ -162,7 +161,7 @@ def _fingerprint(configs: Sequence[Path], datalist: Path, overrides: dict[str, A
     for path in configs:
         digest.update(path.read_bytes())
     digest.update(datalist.read_bytes() if datalist.is_file() else b"")
-    kept = {name: value for name, value in overrides.items() if name not in QUIET_KEYS}
+    kept = {name: value for name, value in overrides.items() if name not in QUIET_IDS}
     digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
     from monai.bundle import ConfigParser
 

@@ -17,6 +17,7 @@ from medvlm.bundle.locate import find_bundle
 from medvlm.engines.case_finding import CaseFinder
 from medvlm.engines.config_problems import OwnFiles, find_problems
 from medvlm.engines.strict import ConfigError
+from medvlm.engines.tolerant import plain_errors
 from medvlm.handlers.case_files import sha256_of
 from medvlm.metrics.operating_point import misfit, warn_once
 from medvlm.networks.checkpoint import load_weights
@@ -47,7 +48,10 @@ def load(
         FileNotFoundError: no such bundle, or no weights; names the remedy.
         ValueError: the weights do not fit the network, or a name in the config is misspelt.
     """
-    return LoadedBundle(find_bundle(bundle), weights=weights, device=device, overrides=overrides)
+    loaded = LoadedBundle(find_bundle(bundle), weights=weights, device=device, overrides=overrides)
+    if weights:
+        _ = loaded.network  # now, so that weights that are missing or do not fit are said here
+    return loaded
 
 
 class LoadedBundle:
@@ -191,11 +195,12 @@ class LoadedBundle:
         """
         if not isinstance(case, Mapping):
             return self.predict(case)
-        batch = list_data_collate([self.preprocessing(dict(case))])
-        with torch.inference_mode():
-            inputs, arguments = self._inputs(batch)
-            batch["pred"] = self.inferer(inputs, self.runtime, **arguments)
-        return self.postprocessing(decollate_batch(batch)[0])
+        with plain_errors():
+            batch = list_data_collate([self.preprocessing(dict(case))])
+            with torch.inference_mode():
+                inputs, arguments = self._inputs(batch)
+                batch["pred"] = self.inferer(inputs, self.runtime, **arguments)
+            return self.postprocessing(decollate_batch(batch)[0])
 
     def _inputs(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """What the inferer takes of a batch: by the config's ``prepare_batch``, else ``image``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from medvlm.data.layouts import ScanOptions
 from medvlm.data.patients import learn_from_masks, link_masks, link_pictures, name_patients
 from medvlm.data.problems import DatasetError, Problem, render_problems, render_table
 from medvlm.data.sources import Source, find_sources, only_one_class, scan_sources, words
-from medvlm.data.splits import absent_strata, count_rows, fold_cases, split_cases
+from medvlm.data.splits import absent_strata, check_fractions, count_rows, fold_cases, split_cases
 
 MERGE = "merge"
 COUNT_COLUMNS = ("source", "class", "section", "cases", "patients", "masks", "videos", "reports")
@@ -72,8 +73,11 @@ def prepare(
     Raises:
         ValueError: the folder does not look like the layout, something is ambiguous, or (``DatasetError``) cases
             have errors and ``skip_bad`` is off; nothing is written then.
+        OSError: ``out`` cannot be written; said before anything is read.
     """
-    out = Path(out)
+    out = _writable(Path(out))
+    if not section:
+        check_fractions(fractions)
     if layout == MERGE:
         merged = merge_datalists(words(root), name)
         merged["counts"] = count_rows({s: merged[s] for s in SECTIONS})
@@ -198,6 +202,18 @@ def _conventions_of(cases: Sequence[dict]) -> dict[str, dict]:
 
 def _case_id(case: dict) -> str:
     return case["case_id"]
+
+
+def _writable(out: Path) -> Path:
+    """Refuse a place that cannot be written before the images are read, which may take an hour."""
+    if out.is_dir():
+        raise IsADirectoryError(f"out must name the datalist's file, {out} is a folder; give {out / 'datalist.json'}.")
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return out
+    except OSError as error:
+        raise type(error)(f"{out} cannot be written ({error.strerror}: {folder}); choose another --out.") from error
 
 
 def _suffixed(out: Path, suffix: str) -> Path:

@@ -63,15 +63,17 @@ class RuntimeNetwork(nn.Module):
         self.run: Callable[[np.ndarray], Sequence[np.ndarray]] | None = None
 
     def prepare(self) -> RuntimeNetwork:
-        """Read the weights, open the back end and compare it with torch; done once.
+        """Check the example's shape, read the weights, open the back end and compare it with torch; done once.
 
         Raises:
             FileNotFoundError: When there are no weights.
-            ValueError: When the weights do not fit, or the back end's logits differ by more than ``tolerance``.
+            ValueError: When the network cannot take ``example_shape``, the weights do not fit, or the back end's
+                logits differ by more than ``tolerance``.
             ImportError: When the back end's package is not installed.
         """
         if self.ready:
             return self
+        self.eager.encoder.check_input(torch.empty(self.example_shape, device="meta"))
         if self.checkpoint is not None:
             load_weights(self.eager, self.checkpoint)
         self.eval()  # the wrapper too, see StudyNetwork

@@ -14,6 +14,19 @@ def eager_network(network: nn.Module) -> nn.Module:
     return network
 
 
+def check_level(level: int, maps: int) -> None:
+    """Refuse a level that names none of an encoder's maps.
+
+    Raises:
+        ValueError: with the range.
+    """
+    if not -maps <= level < maps:
+        raise ValueError(
+            f"cam_level must name one of the encoder's {maps} maps, {-maps} to {maps - 1} (finest to coarsest), "
+            f"got {level}."
+        )
+
+
 def class_activation(network: nn.Module, image: Tensor, class_index: int = 1, level: int | None = None) -> Tensor:
     """Grad-CAM of one class on a map of the encoder.
 
@@ -50,8 +63,7 @@ def class_activation(network: nn.Module, image: Tensor, class_index: int = 1, le
             maps = network.encode(image.detach().clone().requires_grad_(True))
             if level is None:
                 level = max((i for i, m in enumerate(maps) if 4 * m.shape[2] >= image.shape[2]), default=0)
-            if not -len(maps) <= level < len(maps):
-                raise ValueError(f"level must name one of the encoder's {len(maps)} maps, got {level}.")
+            check_level(level, len(maps))
             logits = network.tumour_head(maps)
             gradient = torch.autograd.grad(logits[:, class_index].sum(), maps[level])[0]  # (B, C', *S')
         finally:

@@ -128,6 +128,7 @@ def find_problems(
     problems += _unknown_overrides(overrides or {}, base or {}, own, refs)
     problems += _words_for_switches(overrides or {}, base or {})
     problems += _undefined_references(parser)
+    problems += _unknown_stages(config, own)
     problems += expression_problems(config)
     problems += target_problems(config, parser.locator)
     return list(dict.fromkeys(problems))
@@ -180,6 +181,30 @@ def _words_for_switches(overrides: Mapping[str, Any], base: Mapping[str, Any]) -
         id_ = ReferenceResolver.normalize_id(name)
         if meant is not None and isinstance(before.get(id_), bool):
             problems.append(f"{id_!r} is a switch and must be True or False, got the text {value!r}; write {meant}")
+    return problems
+
+
+def _unknown_stages(config: dict, own: OwnFiles) -> list[str]:
+    """Entries of the tables ``*_per_stage`` for stages that do not exist: nothing would read them, no default shows it.
+
+    A stage is what some file or the config gives ``epochs_per_stage``, or the ``stage`` that runs.
+    """
+    ours = {name.split("::")[1] for name in own.ids if name.startswith("epochs_per_stage::")}
+    given = config.get("epochs_per_stage")
+    given = set(map(str, given)) if isinstance(given, dict) else set()
+    running = {config["stage"]} if isinstance(config.get("stage"), str) else set()
+    slips = {name for name in given - ours - running if set(close_names(name, ours, cutoff=TYPO)) - given}
+    stages = (ours | given | running) - slips
+    if not stages:
+        return []
+    problems = [f"epochs_per_stage: unknown stage {name!r}{did_you_mean(name, ours)}" for name in sorted(slips)]
+    for key, table in config.items():
+        if str(key).endswith("_per_stage") and key != "epochs_per_stage" and isinstance(table, dict):
+            problems += [
+                f"{key}: unknown stage {name!r}{did_you_mean(name, stages) or f'; there are {sorted(stages)}'}"
+                for name in map(str, table)
+                if name not in stages
+            ]
     return problems
 
 

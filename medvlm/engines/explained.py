@@ -8,7 +8,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor
 
-from medvlm.engines.cam import volume_activation
+from medvlm.engines.cam import check_level, eager_network, volume_activation
 from medvlm.engines.mirrored import MirroredInferer
 from medvlm.engines.uncertainty import flip_tta, mc_dropout
 
@@ -46,6 +46,15 @@ class ExplainedInferer(Inferer):
         self.tta = tta
         self.seed = seed
         self.cam_level = cam_level
+
+    def check(self, network: torch.nn.Module) -> None:
+        """Look, before the first case, whether the settings fit a network.
+
+        Raises:
+            ValueError: When ``cam_level`` names none of the encoder's maps.
+        """
+        if self.cam and self.cam_level is not None:
+            check_level(self.cam_level, len(eager_network(network).encoder.strides))
 
     def __call__(self, inputs: Tensor, network: Callable, *args, **kwargs) -> dict[str, Tensor]:
         """Infer one case and explain it.

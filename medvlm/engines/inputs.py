@@ -82,7 +82,7 @@ def channel_names(channels: str | Sequence[str] | None) -> tuple[list[str], dict
         The ordered names, and the names by file; one of them is empty.
 
     Raises:
-        ValueError: When a name is unknown, or the two forms are mixed.
+        ValueError: When a name is unknown, or stands twice, or the two forms are mixed.
     """
     if not channels:
         return [], {}
@@ -92,9 +92,20 @@ def channel_names(channels: str | Sequence[str] | None) -> tuple[list[str], dict
     if named and len(named) != len(parts):
         raise ValueError(f"channels takes either names or NAME=FILE pairs, got a mixture: {', '.join(parts)}.")
     if not named:
-        return [canonical_channel(part) for part in parts], {}
+        names = [canonical_channel(part) for part in parts]
+        _refuse_repeated(names, "channel", parts)
+        return names, {}
     pairs = [part.split("=", 1) for part in named]
-    return [], {file.strip(): canonical_channel(name) for name, file in pairs}
+    by_file = {file.strip(): canonical_channel(name) for name, file in pairs}
+    _refuse_repeated([file.strip() for _, file in pairs], "file", parts)
+    _refuse_repeated(list(by_file.values()), "channel", parts)
+    return [], by_file
+
+
+def _refuse_repeated(names: Sequence[str], what: str, given: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"channels must name each {what} once, got {', '.join(repeated)} twice: {', '.join(given)}.")
 
 
 def find_cases(

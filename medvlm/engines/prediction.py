@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.scripts import create_workflow
 
 from medvlm.engines.case_finding import CaseFinder
-from medvlm.engines.tolerant import CasesFailed, Failure, innermost
+from medvlm.engines.tolerant import CasesFailed, Failure, plain_errors
 from medvlm.handlers.case_files import check_writable
 
 logger = logging.getLogger(__name__)
@@ -116,15 +115,3 @@ def config_file(root: Path, name: str) -> Path:
             return path
     there = sorted(path.stem for path in (root / "configs").glob("inference*.json"))
     raise FileNotFoundError(f"{root.name} has no config {name!r}; for inference there is {', '.join(there) or 'none'}.")
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Raise the error that MONAI's pages of wrapping began with."""
-    try:
-        yield
-    except RuntimeError as error:
-        cause = innermost(error)
-        if cause is error:
-            raise
-        raise cause from None

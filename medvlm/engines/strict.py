@@ -23,6 +23,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from monai.bundle.scripts import create_workflow
 
 from medvlm.engines.config_problems import OwnFiles, dropped_overrides, find_problems, idle_overrides, references
+from medvlm.engines.tolerant import innermost
 from medvlm.spelling import did_you_mean
 
 __all__ = ["ConfigError", "StrictWorkflow", "check"]
@@ -92,6 +93,7 @@ def check(parser: ConfigParser | None = None) -> None:
     running = _Running(parser=parser) if parser is not None else _Running.find()
     if running.parser is None:
         raise RuntimeError("check() looks at the config that calls it: use '$strict.check()' in one.")
+    _end_with_the_reason()
     workflow = running.workflow
     if isinstance(workflow, StrictWorkflow):  # has checked already
         return
@@ -116,7 +118,7 @@ def _refuse(
 ) -> None:
     problems = find_problems(parser, own, overrides, base, entry_ids) + dropped_overrides(dropped, base or {})
     if problems:
-        _show_shortly()
+        _end_with_the_reason()
         rows = "".join(f"\n  {problem}" for problem in problems)
         raise ConfigError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in the config:{rows}")
     refs = references(parser.get()) | (references(base) if base else set())
@@ -124,8 +126,11 @@ def _refuse(
         logger.warning("the override of %s.", words)
 
 
-def _show_shortly() -> None:
-    """Let an uncaught `ConfigError` end the program with its own text, not with MONAI's pages of wrapping."""
+def _end_with_the_reason() -> None:
+    """Let an uncaught error end the program with its own words, which MONAI buries under pages of wrapping.
+
+    A `ConfigError` is shown without its traceback; below that of any other error stands what it began with.
+    """
     previous = sys.excepthook
     if getattr(previous, "shows_config_errors", False):
         return
@@ -136,8 +141,9 @@ def _show_shortly() -> None:
             inner = inner.__cause__ or inner.__context__
         if inner is None or os.environ.get("MEDVLM_DEBUG"):
             previous(kind, error, trace)
-        else:
-            sys.stderr.write(f"error: {inner}\n")
+        reason = innermost(error) if inner is None else inner
+        if reason is not error and str(reason):
+            sys.stderr.write(f"error: {reason}\n")
 
     hook.shows_config_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
@@ -180,6 +186,6 @@ def _refuse_lost_overrides(base: dict, overrides: Mapping[str, Any]) -> None:
             if parent not in before and parts[0] not in {ReferenceResolver.normalize_id(o) for o in overrides}:
                 near = before.get(grandparent)
                 names = map(str, near) if isinstance(near, dict) else ()
-                _show_shortly()
+                _end_with_the_reason()
                 hint = did_you_mean(parts[depth - 1], names)
                 raise ConfigError(f"unknown key {name!r}: there is no {parent!r}{hint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,6 +52,18 @@ def innermost(error: BaseException) -> BaseException:
     while type(error) is RuntimeError and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise the error that MONAI's pages of wrapping began with."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = innermost(error)
+        if cause is error:
+            raise
+        raise cause from None
 
 
 def files_of(case: dict) -> tuple[str, ...]:

@@ -12,9 +12,12 @@ import torch
 from ignite.engine import Engine, Events
 
 from medvlm.atomic import sweep, write_atomically
-from medvlm.trained_settings import keep_settings
+from medvlm.trained_settings import configurations_apart, keep_settings
 
 logger = logging.getLogger(__name__)
+
+SIDE_ENTRIES = {"best", "best_weights", "evaluator", "configuration"}
+START_ANEW = "delete it, or start anew with --resume False."
 
 
 def save_atomically(state: Any, path: str | Path) -> Path:
@@ -49,6 +52,8 @@ class TrainingCheckpoint:
             validated; the weights file is then this one's, and the full state holds both.
         keep: ``"best"`` by the evaluator's key metric, or ``"last"``.
         settings: what the network is trained to see, written beside the weights (``medvlm.trained_settings``).
+        configuration: what decides the weights, by id (:func:`medvlm.engines.run_configuration.run_configuration`); a
+            state that was begun under another is refused.
 
     Raises:
         ValueError: When ``keep`` is neither.
@@ -66,10 +71,11 @@ class TrainingCheckpoint:
         averaged: torch.nn.Module | None = None,
         keep: str = "best",
         settings: Mapping[str, Any] | None = None,
+        configuration: Mapping[str, str] | None = None,
     ) -> None:
         if keep not in ("best", "last"):
             raise ValueError(f"keep must be 'best' or 'last', got {keep!r}; 'last' needs no validation.")
-        self.keep, self.settings = keep, settings
+        self.keep, self.settings, self.configuration = keep, settings, dict(configuration or {})
         self.kept = network if averaged is None else averaged
         state = dict(state) if self.kept is network else {**state, "averaged": self.kept}
         self.folder, self.network, self.state = Path(folder), network, dict(state)
@@ -86,29 +92,20 @@ class TrainingCheckpoint:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def load(self, engine: Engine) -> None:
-        """Restore network, state and counters from the full state, if it is there and resuming is wanted."""
+        """Restore network, state and counters from the full state, if it is there and resuming is wanted.
+
+        Raises:
+            ValueError: it is damaged, or belongs to a run of another configuration; names what differs.
+        """
         if not (self.resume and self.full.is_file()):
             return
-        try:
-            saved = torch.load(self.full, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise RuntimeError(
-                f"{self.full} is not a readable training state ({error}); delete it or set --resume False."
-            ) from error
-        mine, theirs = {"network", "engine", *self.state}, set(saved) - {"best", "best_weights", "evaluator"}
-        if mine != theirs:
-            raise RuntimeError(
-                f"{self.full} holds {sorted(theirs)}, this run needs {sorted(mine)}; "
-                "it belongs to another configuration: delete it or set --resume False."
-            )
+        saved = self._read()
         try:
             unwrapped(self.network).load_state_dict(saved["network"])
             for name, thing in self.state.items():
                 thing.load_state_dict(saved[name])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise RuntimeError(
-                f"{self.full} does not fit this network or optimizer: {error}; delete it or set --resume False."
-            ) from error
+            raise ValueError(f"{self.full} does not fit this network or optimizer: {error}; {START_ANEW}") from None
         epoch = saved["engine"]["epoch"]
         if engine.state.max_epochs is not None and epoch >= engine.state.max_epochs:
             logger.info("%s already holds epoch %d of %d: nothing left to train", self.full, epoch,
@@ -119,6 +116,28 @@ class TrainingCheckpoint:
             for name, value in saved["evaluator"].items():
                 setattr(self.evaluator.state, name, value)
         logger.info("resumed after epoch %d from %s", epoch, self.full)
+
+    def _read(self) -> dict[str, Any]:
+        """The full state, where it is one of this run."""
+        try:
+            saved = torch.load(self.full, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes of the unpickler
+            logger.debug("%s: %s", self.full, error)
+            raise ValueError(f"{self.full} is damaged or no training state; {START_ANEW}") from None
+        saved = saved if isinstance(saved, dict) else {}
+        mine, theirs = {"network", "engine", *self.state}, set(saved) - SIDE_ENTRIES
+        if mine != theirs:
+            raise ValueError(
+                f"{self.full} holds {sorted(theirs)}, this run needs {sorted(mine)}; "
+                f"it belongs to another configuration: {START_ANEW}"
+            )
+        differs = configurations_apart(saved.get("configuration", {}), self.configuration)
+        if differs:
+            raise ValueError(
+                f"{self.full} was begun under other settings ({differs}); give those of then to go on with it. "
+                f"Otherwise {START_ANEW}"
+            )
+        return saved
 
     def save(self, engine: Engine) -> None:
         """Write the weights if they are the best so far, then the full state; rank 0 writes for all."""
@@ -139,6 +158,7 @@ class TrainingCheckpoint:
                 "best": self.best,
                 "best_weights": self.best_weights,
                 "evaluator": self._evaluator_state(),
+                "configuration": self.configuration,
                 **{name: thing.state_dict() for name, thing in self.state.items()},
             },
             self.full,

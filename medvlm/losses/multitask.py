@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,46 @@ from medvlm.losses.classification import ClassLoss
 from medvlm.losses.partial import partial_means
 from medvlm.losses.segmentation import RegionLoss
 from medvlm.losses.weighting import WEIGHTINGS, GradNormWeights, make_weighting
+from medvlm.spelling import did_you_mean
 
 TASKS = ("mask", "tumour")
+
+
+def task_weights(weights: Mapping[str, float] | None = None, owner: str = "weights") -> dict[str, float]:
+    """Fill up the weights of the tasks: one that is not named has 1.
+
+    Args:
+        weights: a factor of at least 0 by task, ``mask`` or ``tumour``.
+        owner: what they are called in the message.
+
+    Raises:
+        ValueError: on a task that does not exist, or a factor that is no number of at least 0.
+    """
+    if not isinstance(weights, Mapping | None):
+        raise ValueError(f"{owner} must give a factor by task, such as {{'mask': 1, 'tumour': 0.5}}, got {weights!r}.")
+    for task, factor in (weights or {}).items():
+        if task not in TASKS:
+            hint = did_you_mean(task, TASKS) or f"; there are {', '.join(TASKS)}."
+            raise ValueError(f"{owner} names the task {task!r}, which does not exist{hint}")
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            raise ValueError(f"{owner} must be a finite number of at least 0 for {task!r}, got {factor!r}.")
+    return dict.fromkeys(TASKS, 1.0) | {task: float(factor) for task, factor in (weights or {}).items()}
+
+
+def weights_of_stage(table: Mapping[str, Mapping[str, float]], stage: str) -> dict[str, float]:
+    """The weights of the tasks in one stage of a curriculum; meant for JSON.
+
+    The entries of all stages are checked, so that a slip in the last one is found before the first starts.
+
+    Args:
+        table: weights by stage; in a stage that it does not name, each is 1.
+        stage: the one that runs.
+
+    Raises:
+        ValueError: on an entry that :func:`task_weights` refuses.
+    """
+    checked = {name: task_weights(weights, f"task_weights_per_stage::{name}") for name, weights in table.items()}
+    return checked.get(stage) or task_weights()
 
 
 class MultiTaskLoss(nn.Module):
@@ -57,9 +96,7 @@ class MultiTaskLoss(nn.Module):
         super().__init__()
         if tumour_loss is not None and (label_smoothing or class_weights is not None):
             raise ValueError("label_smoothing and class_weights belong to the default tumour_loss; set them in yours.")
-        weights = dict.fromkeys(TASKS, 1.0) | dict(weights or {})
-        if set(weights) != set(TASKS) or min(weights.values()) < 0:
-            raise ValueError(f"weights takes a factor of at least 0 for {TASKS}, got {weights}.")
+        weights = task_weights(weights)
         self.mask_loss = RegionLoss() if mask_loss is None else mask_loss
         self.tumour_loss = ClassLoss(label_smoothing, class_weights) if tumour_loss is None else tumour_loss
         if weighting in WEIGHTINGS and min(weights.values()) == 0:

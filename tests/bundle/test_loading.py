@@ -64,7 +64,7 @@ def test_misspelt_override_is_refused(toy):
 def test_missing_weights_name_the_remedy(toy):
     (toy / "models" / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match="python -m medvlm train toy .*weights=False"):
-        medvlm.load(toy).network  # noqa: B018
+        medvlm.load(toy)
     assert medvlm.load(toy, weights=False).network is not None
 
 
@@ -115,3 +115,9 @@ def test_several_cases_at_a_path_are_refused(toy, tmp_path, picture):
         (tmp_path / "cases" / name / "slice.png").write_bytes(picture.read_bytes())
     with pytest.raises(ValueError, match="holds 2 cases.*\n?.*medvlm predict toy"):
         medvlm.load(toy)(tmp_path / "cases")
+
+
+def test_a_bad_image_is_told_without_monai_s_wrapping(toy, tmp_path):
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(OSError, match="empty.png"):
+        medvlm.load(toy)(tmp_path / "empty.png")

@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_
 import medvlm
 from medvlm.bundle.curriculum import evaluate, freeze_operating_point
 from medvlm.data.datalists import load_datalist
-from medvlm.engines.prediction import plain_errors
+from medvlm.engines.tolerant import plain_errors
 from medvlm.metrics.operating_point import threshold_for
 from medvlm.metrics.rows import read_rows
 

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from medvlm.bundle.curriculum import train
 from medvlm.data.prepare import prepare
-from medvlm.engines.prediction import plain_errors
+from medvlm.engines.tolerant import plain_errors
 
 
 @pytest.fixture
@@ -144,10 +144,13 @@ def test_two_gloo_processes_train_under_torchrun(bundle, phantoms, tiny, tmp_pat
     assert (tmp_path / "model.pt").is_file()
 
 
-def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(bundle, phantoms, tiny, monai_run, tmp_path):
+def test_a_killed_run_resumes_bit_for_bit_and_only_with_its_settings(
+    bundle, phantoms, tiny, monai_run, run, tmp_path
+):
+    tiny = {**tiny, "epochs": 3, "pictures": 0}
+
     def flags(folder):
-        settings = {**tiny, "epochs": 3, "dataset_dir": str(phantoms), "ckpt_dir": str(folder), "pictures": 0}
-        settings["log_dir"] = str(folder / "logs")
+        settings = {**tiny, "dataset_dir": str(phantoms), "ckpt_dir": str(folder), "log_dir": str(folder / "logs")}
         return [part for key, value in settings.items() for part in (f"--{key}", str(value))]
 
     config = ["run", "--config_file", str(bundle / "configs" / "train.json")]
@@ -166,6 +169,8 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(bundle, phantoms, 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert state.is_file(), "the run was killed before its first checkpoint or ended too soon"
+    with pytest.raises(ValueError, match=r"begun under other settings \(seed 0 then, 5 now\)"), plain_errors():
+        run(["train"], **{**tiny, "seed": 5, "ckpt_dir": str(tmp_path / "cut")})
     monai_run(*config, *flags(tmp_path / "cut"), cwd=tmp_path)
     whole = torch.load(tmp_path / "whole" / "model.pt", weights_only=True)
     cut = torch.load(tmp_path / "cut" / "model.pt", weights_only=True)

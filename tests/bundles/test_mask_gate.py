@@ -11,7 +11,7 @@ import pytest
 import medvlm
 from medvlm.bundle.curriculum import evaluate
 from medvlm.bundle.prediction import predict
-from medvlm.engines.prediction import plain_errors
+from medvlm.engines.tolerant import plain_errors
 from medvlm.metrics.operating_point import threshold_for, warn_once
 from medvlm.metrics.rows import read_rows
 

@@ -284,3 +284,20 @@ def test_counts_are_json(make, tmp_path):
     prepare("kaggle_yes_no", str(make.kaggle({"yes": 3, "no": 3})), str(tmp_path / "d.json"))
     rows = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))["counts"]
     assert set(rows[0]) == {"source", "class", "section", "cases", "patients", "masks"}
+
+
+@pytest.mark.parametrize(
+    ("out", "settings", "message"),
+    [
+        ("file/d.json", {}, "d.json cannot be written .*choose another --out"),
+        ("", {}, "out must name the datalist's file, .* is a folder; give .*datalist.json"),
+        ("d.json", {"fractions": (0.5, 0.5, 0.5)}, "three shares that sum to 1"),
+    ],
+)
+def test_what_cannot_end_well_is_said_before_a_mask_is_read(tmp_path, monkeypatch, out, settings, message):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("medvlm.data.prepare.collect_cases", lambda *args, **kwargs: pytest.fail("it was read"))
+    (tmp_path / "data" / "yes").mkdir(parents=True)
+    (tmp_path / "data" / "no").mkdir()
+    with pytest.raises((OSError, ValueError), match=message):
+        prepare("kaggle_yes_no", str(tmp_path / "data"), str(tmp_path / out), **settings)

@@ -134,3 +134,8 @@ def test_weights_are_asked_for_when_they_are_needed_and_not_before(tmp_path):
     torch.save(other.state_dict(), tmp_path / "model.pt")
     image = torch.ones(1, 2, 32, 32)
     assert torch.equal(runtime(image), other.eval().heads(image)["mask"])
+
+
+def test_a_size_that_the_network_cannot_take_is_refused_before_the_first_case():
+    with pytest.raises(ValueError, match=r"divisible by \d+, got \(65, 65\); choose a multiple of"):
+        RuntimeNetwork(network(), "torch", (1, 2, 65, 65)).prepare()

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from medvlm.engines.cam import class_activation, scaled, volume_activation
+from medvlm.engines.explained import ExplainedInferer
+from medvlm.engines.inferers import SliceInferer
 from medvlm.metrics.activation_energy import energy_inside
 from medvlm.networks.nets import MaskNet, SegClsNet
 
@@ -55,7 +57,7 @@ def test_no_class_head_is_an_error_with_a_remedy():
 
 
 def test_a_level_that_does_not_exist_says_how_many_there_are():
-    with pytest.raises(ValueError, match="2 maps, got -5"):
+    with pytest.raises(ValueError, match="2 maps, -2 to 1 .*got -5"):
         class_activation(Bright(), torch.zeros(1, 1, 8, 8), level=-5)
 
 
@@ -88,3 +90,11 @@ def test_by_default_the_map_at_a_quarter_of_the_resolution_is_explained(stem_str
     image = torch.randn(1, 1, 64, 64)
     assert [m.shape[2] for m in network.encode(image)][level] == 16
     assert torch.equal(class_activation(network, image), class_activation(network, image, level=level))
+
+
+def test_a_wrong_level_is_found_before_the_first_case():
+    network = SegClsNet(2, 1, features=(8, 16, 16))
+    ExplainedInferer(SliceInferer(), cam_level=-3).check(network)
+    with pytest.raises(ValueError, match="cam_level must name one of the encoder's 3 maps, -3 to 2 .*got -40"):
+        ExplainedInferer(SliceInferer(), cam_level=-40).check(network)
+    ExplainedInferer(SliceInferer(), cam=False, cam_level=-40).check(network)

@@ -232,3 +232,18 @@ def test_a_case_of_other_channels_alone_keeps_them_all(tmp_path):
     for wanted in (["FLAIR"], None):
         (case,) = find_cases(tmp_path / "P", wanted=wanted)
         assert case["channels"] == ["T1", "T2"] and len(case["image"]) == 2 and "not_read" not in case
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ("FLAIR,FLAIR,T1c,T2", "each channel once, got FLAIR twice"),
+        ("FLAIR,t1ce,T1c,T2", "each channel once, got T1c twice: FLAIR, t1ce, T1c, T2"),
+        ("FLAIR=a.nii.gz,FLAIR=b.nii.gz", "each channel once, got FLAIR twice"),
+        ("FLAIR=a.nii.gz,T1=a.nii.gz", "each file once, got a.nii.gz twice"),
+    ],
+)
+def test_a_name_given_twice_is_refused(tmp_path, channels, message):
+    volume(tmp_path / "a.nii.gz", (8, 8, 4, 4))
+    with pytest.raises(ValueError, match=message):
+        find_cases(tmp_path / "a.nii.gz", channels=channels)

@@ -15,7 +15,8 @@ from monai.bundle import ConfigParser
 from PIL import Image
 
 from medvlm.bundle.prediction import predict
-from medvlm.engines.prediction import config_file, plain_errors
+from medvlm.engines.prediction import config_file
+from medvlm.engines.tolerant import plain_errors
 from medvlm.handlers import case_files, case_writer
 from medvlm.networks.nets import MaskNet, SegClsNet
 

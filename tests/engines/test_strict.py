@@ -234,3 +234,48 @@ def test_stock_command_ends_with_the_short_message(bundle, tmp_path):
         "error: 1 problem in the config:\n  unknown key 'epochz'; did you mean 'epochs'?"
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"weights_per_stage": {"joitn": 1.0}},
+        {"weights_per_stage": {"segmentation": 2.0, "joitn": 1.0}},
+        {"epochs_per_stage": {"segmentation": 1, "joitn": 1}},
+    ],
+)
+def test_refuses_a_stage_that_does_not_exist(bundle, override):
+    config = TRAIN | {
+        "stage": "segmentation",
+        "epochs_per_stage": {"segmentation": 1, "joint": 2},
+        "weights_per_stage": {"joint": 0.5},
+        "read": "$[@epochs_per_stage, @weights_per_stage]",
+        "initialize": [*TRAIN["initialize"], "$@read"],
+    }
+    (bundle / "configs" / "train.json").write_text(json.dumps(config), encoding="utf-8")
+    assert "unknown stage 'joitn'; did you mean 'joint'?" in refused(bundle, override)
+    create_workflow(config_file=str(bundle / "configs" / "train.json"), weights_per_stage={"segmentation": 1.0})
+
+
+def test_a_stage_of_one_s_own_is_no_slip(bundle):
+    config = TRAIN | {
+        "stage": "joint", "epochs_per_stage": {"joint": 2}, "weights_per_stage": {},
+        "epochs": "$@epochs_per_stage[@stage]",
+        "read": "$@weights_per_stage", "initialize": [*TRAIN["initialize"], "$@read"],
+    }  # fmt: skip
+    (bundle / "configs" / "train.json").write_text(json.dumps(config), encoding="utf-8")
+    own = {"stage": "warm_up", "epochs_per_stage": {"warm_up": 3}, "weights_per_stage": {"warm_up": 1.0}}
+    create_workflow(config_file=str(bundle / "configs" / "train.json"), **own)
+
+
+def test_the_reason_stands_below_the_traceback_of_any_other_error(bundle, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: shown.append(error))
+    create_workflow(config_file=str(bundle / "configs" / "train.json"))
+    reason = FileNotFoundError("there is no checkpoint at model.pt; train first.")
+    wrapped = RuntimeError("Failed to evaluate '$@network.prepare()'")
+    wrapped.__cause__ = reason
+    sys.excepthook(RuntimeError, wrapped, None)
+    assert shown == [wrapped] and capsys.readouterr().err == f"error: {reason}\n"
+    sys.excepthook(ValueError, ValueError("plain"), None)
+    assert len(shown) == 2 and not capsys.readouterr().err

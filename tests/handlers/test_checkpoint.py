@@ -83,7 +83,7 @@ def test_a_state_without_the_average_is_refused(tmp_path):
     stop_at(first, 2)
     with pytest.raises(KeyboardInterrupt):
         first.go(3)
-    with pytest.raises(RuntimeError, match="averaged.*another configuration"):
+    with pytest.raises(ValueError, match="averaged.*another configuration"):
         Run(tmp_path, average=True).go(3)
 
 
@@ -164,13 +164,13 @@ def test_a_state_of_another_network_is_refused_with_the_remedy(tmp_path):
     stop_at(first, 2)
     with pytest.raises(KeyboardInterrupt):
         first.go(3)
-    with pytest.raises(RuntimeError, match="(?s)does not fit this network.*size mismatch.*--resume False"):
+    with pytest.raises(ValueError, match="(?s)does not fit this network.*size mismatch.*--resume False"):
         Run(tmp_path, width=7).go(3)
 
 
 def test_a_truncated_state_is_refused_by_name(tmp_path):
     (tmp_path / "training_state.pt").write_bytes(b"PK\x03\x04 half a file")
-    with pytest.raises(RuntimeError, match="training_state.pt is not a readable training state"):
+    with pytest.raises(ValueError, match=r"training_state.pt is damaged or no training state; .*--resume False"):
         Run(tmp_path).go(1)
 
 
@@ -185,3 +185,28 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypa
         save_atomically({"a": torch.zeros(2)}, path)
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(2))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_state_begun_under_other_settings_is_refused_and_kept(tmp_path):
+    first = Run(tmp_path, configuration={"seed": "0", "loss::weight": "1.0"})
+    stop_at(first, 2)
+    with pytest.raises(KeyboardInterrupt):
+        first.go(3)
+    state = (tmp_path / "training_state.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"seed 0 then, 1 now; loss::weight 1.0 then, absent now.*--resume False"):
+        Run(tmp_path, configuration={"seed": "1"}).go(3)
+    assert (tmp_path / "training_state.pt").read_bytes() == state
+    Run(tmp_path, configuration={"seed": "1"}, resume=False).go(3)
+    assert not (tmp_path / "training_state.pt").exists()
+
+
+def test_a_state_of_the_same_settings_goes_on(tmp_path):
+    first = Run(tmp_path, configuration={"seed": "0"})
+    stop_at(first, 2)
+    with pytest.raises(KeyboardInterrupt):
+        first.go(3)
+    second = Run(tmp_path, configuration={"seed": "0"})
+    begun = []
+    second.engine.add_event_handler(Events.EPOCH_STARTED, lambda engine: begun.append(engine.state.epoch))
+    second.go(3)
+    assert begun == [2, 3]

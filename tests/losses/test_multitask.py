@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from medvlm.losses import MultiTaskLoss, RegionLoss
+from medvlm.losses.multitask import weights_of_stage
 
 
 def batch(mask_known=(1, 1, 1), tumour_known=(1, 1, 1)) -> tuple[dict, dict]:
@@ -132,7 +133,7 @@ def test_label_smoothing_and_class_weights():
     ("settings", "message"),
     [
         ({"weighting": "uncertainty"}, r"one of \['fixed', 'gradnorm', 'kendall'\] or a module, got 'uncertainty'"),
-        ({"weights": {"masks": 1.0}}, r"got \{'mask': 1.0, 'tumour': 1.0, 'masks': 1.0\}"),
+        ({"weights": {"masks": 1.0}}, "did you mean .mask."),
         ({"weights": {"mask": -1.0}}, "at least 0"),
         ({"tumour_loss": torch.nn.CrossEntropyLoss(reduction="none"), "label_smoothing": 0.1}, "set them in yours"),
     ],
@@ -155,3 +156,19 @@ def test_missing_targets_are_named():
         MultiTaskLoss()(pred, target)
     with pytest.raises(ValueError, match=r"heads \('mask', 'tumour'\), got \['seg'\]"):
         MultiTaskLoss()({"seg": pred["mask"]}, target)
+
+
+def test_the_weights_of_all_stages_are_checked_whichever_runs():
+    table = {"segmentation": {"tumour": 0.0}, "joint": {"mask": 1.0, "tumour": 0.5}}
+    assert weights_of_stage(table, "segmentation") == {"mask": 1.0, "tumour": 0.0}
+    assert weights_of_stage(table, "joint") == {"mask": 1.0, "tumour": 0.5}
+    assert weights_of_stage(table, "other") == {"mask": 1.0, "tumour": 1.0}
+    table["joint"] = {"tumor": 0.5}
+    with pytest.raises(ValueError, match="task_weights_per_stage::joint names the task 'tumor'.*did you mean 'tumour'"):
+        weights_of_stage(table, "segmentation")
+
+
+@pytest.mark.parametrize("wrong", [{"mask": -1.0}, {"mask": math.nan}, {"mask": "1"}, {"mask": True}, [1.0, 1.0]])
+def test_a_weight_that_is_no_factor_is_refused(wrong):
+    with pytest.raises(ValueError, match="weights must"):
+        MultiTaskLoss(weights=wrong)

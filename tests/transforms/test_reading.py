@@ -487,3 +487,10 @@ def test_a_case_without_any_wanted_channel_is_read_whole(tmp_path, names):
     case = {"image": str(save(tmp_path / "a.nii.gz", volume()))} | ({"channels": names} if names else {})
     read = LoadCased(keys=["image"], channels=["FLAIR"])(case)
     assert read["image"].shape == (1, 12, 10, 9) and read.get("channels") == names
+
+
+def test_a_channel_named_twice_is_refused_by_file(tmp_path):
+    array = np.stack([volume(), volume(seed=1), volume(seed=2)], axis=-1)
+    case = {"image": str(save(tmp_path / "a.nii.gz", array)), "channels": ["FLAIR", "FLAIR", "T2"]}
+    with pytest.raises(ValueError, match=r"a.nii.gz: each channel of a case must have its own name, got .*FLAIR"):
+        LoadCased(keys=["image"], channels=["FLAIR"])(case)

@@ -76,8 +76,8 @@ class UNetEncoder(nn.Module):
             )
         if any(int(side) % divisor for side in sides):
             raise ValueError(
-                f"every spatial side must be divisible by {divisor}, got {sides}; "
-                f"pad the image with MONAI's DivisiblePad(k={divisor}) or choose a size that is divisible."
+                f"every spatial side must be divisible by {divisor}, got {sides}; choose a multiple of {divisor} "
+                f"(image_size of the brain bundle), or pad the image with MONAI's DivisiblePad(k={divisor})."
             )
 
     def forward(self, image: Tensor) -> list[Tensor]:

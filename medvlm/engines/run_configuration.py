@@ -1,0 +1,60 @@
+"""What decides the weights of a run, in a form that two runs can be compared by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+
+from medvlm.trained_settings import QUIET_IDS
+
+__all__ = ["run_configuration"]
+
+def run_configuration(files: Iterable[str | Path | None] = ()) -> dict[str, str]:
+    """The configuration of the running workflow or parser, its overrides included; meant for JSON.
+
+    Args:
+        files: further files that decide the weights, such as the datalist: by their contents, wherever they lie.
+
+    Returns:
+        By id, nested ones joined with ``::``: the value as JSON text, unevaluated; and by the name of each of the
+        files: its SHA-256. Ids that do not change the weights are left out: ``QUIET_IDS``, those of MONAI's
+        experiment tracking, those that start with ``_``.
+    """
+    found: dict[str, str] = {}
+    quiet = {*QUIET_IDS, *(key for settings in DEFAULT_EXP_MGMT_SETTINGS.values() for key in settings["configs"])}
+    for key, value in _running_parser().get().items():
+        if key not in quiet and not str(key).startswith("_"):
+            _flatten(value, str(key), found)
+    for file in filter(None, files):
+        path = Path(file)
+        text = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
+        found[f"contents of {path.name}"] = text
+    return found
+
+
+def _flatten(value: Any, name: str, found: dict[str, str]) -> None:
+    inside = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
+    if not inside or (isinstance(value, list) and not any(isinstance(each, Mapping | list) for each in value)):
+        found[name] = json.dumps(value, default=str, sort_keys=True)
+        return
+    for key, each in inside:
+        _flatten(each, f"{name}::{key}", found)
+
+
+def _running_parser() -> ConfigParser:
+    frame = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, ConfigWorkflow):
+            return owner.parser
+        if isinstance(owner, ConfigParser):
+            return owner
+        frame = frame.f_back
+    raise RuntimeError("run_configuration() looks at the config that calls it: use it in one.")
