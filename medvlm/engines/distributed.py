@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -70,7 +71,17 @@ def share_of(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(cases[rank::world])
 
 
-def stop() -> None:
-    """Leave the process group."""
+def stop(network: torch.nn.Module | None = None) -> None:
+    """Leave the process group; meant for ``finalize``.
+
+    A reducer that outlives the group joins the group's thread with the GIL held, which that thread may need: the
+    processes of a finished run would wait for ever. So the wrapper lets go of its own first.
+
+    Args:
+        network: what :func:`wrap` gave; it cannot train afterwards, the network inside can.
+    """
+    if isinstance(network, DistributedDataParallel):
+        network.reducer = network.logger = None
+        gc.collect()
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
@@ -23,15 +24,16 @@ def run_configuration(files: Iterable[str | Path | None] = ()) -> dict[str, str]
         files: further files that decide the weights, such as the datalist: by their contents, wherever they lie.
 
     Returns:
-        By id, nested ones joined with ``::``: the value as JSON text, unevaluated; and by the name of each of the
-        files: its SHA-256. Ids that do not change the weights are left out: ``QUIET_IDS``, those of MONAI's
-        experiment tracking, those that start with ``_``.
+        By id, nested ones joined with ``::``: the value as JSON text, unevaluated; the number of ``processes``, since
+        their batches are one; and by the name of each of the files: its SHA-256. Ids that do not change the weights
+        are left out: ``QUIET_IDS``, those of MONAI's experiment tracking, those that start with ``_``.
     """
     found: dict[str, str] = {}
     quiet = {*QUIET_IDS, *(key for settings in DEFAULT_EXP_MGMT_SETTINGS.values() for key in settings["configs"])}
     for key, value in _running_parser().get().items():
         if key not in quiet and not str(key).startswith("_"):
             _flatten(value, str(key), found)
+    found["processes"] = str(dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1)
     for file in filter(None, files):
         path = Path(file)
         text = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"

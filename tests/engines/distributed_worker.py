@@ -50,5 +50,5 @@ def work(rank: int, port: int, file: str) -> None:
     loss, gradients = loss_and_gradients(network, slice(2 * rank, 2 * rank + 2))
     mine = [case["n"] for case in share_of([{"n": n} for n in range(5)])]
     torch.save({"loss": loss, "gradients": gradients, "mine": mine}, f"{file}.{rank}")
-    del network  # a reducer that outlives the group joins its thread with the GIL held, which that thread needs
-    stop()
+    stop(network)
+    assert network.reducer is None

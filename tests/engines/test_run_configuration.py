@@ -29,7 +29,7 @@ def test_nested_values_are_named_by_their_id(tmp_path):
     names = found()
     assert names["seed"] == "0" and names["channels"] == '["FLAIR", "T1"]'
     assert names["train::handlers::0::every"] == "2" and names["train::rates"] == "{}"
-    assert names["contents of datalist.json"] == "absent"
+    assert names["contents of datalist.json"] == "absent" and names["processes"] == "1"
 
 
 def test_where_files_lie_and_what_is_shown_does_not_count(tmp_path):
