@@ -43,8 +43,8 @@ def parameter_groups(
     """
     named = [(name.removeprefix("module."), parameter) for name, parameter in network.named_parameters()]
     decays = dict(weight_decay) if isinstance(weight_decay, Mapping) else None
-    _refuse_unknown("learning rates", lrs, network, named, extra)
-    _refuse_unknown("weight decays", decays or {}, network, named, None)
+    _refuse_unknown("learning rates of", lrs, network, named, extra)
+    _refuse_unknown("weight decays of", decays or {}, network, named, None)
     unfit = [part for part in no_decay if not any(part in name.split(".") for name, _ in named)]
     if unfit:
         raise ValueError(f"no_decay names {unfit}, which are part of no parameter's name; remove or rename them.")
@@ -75,6 +75,29 @@ def parameter_groups(
     if not result:
         raise ValueError("every parameter is frozen, so that there is nothing to train; unfreeze a component.")
     return result
+
+
+def rates_of_stage(
+    table: Mapping[str, Mapping[str, float]], stage: str, network: nn.Module
+) -> Mapping[str, float]:
+    """The learning rates of one stage of a curriculum; meant for JSON.
+
+    The names of all stages are checked, so that a slip in the last one is found before the first starts.
+
+    Args:
+        table: learning rates by stage and prefix of parameter names, see :func:`parameter_groups`.
+        stage: the one that runs.
+        network: whose parameters they are; ``loss`` is the loss, where it has some.
+
+    Raises:
+        ValueError: when the stage has no entry, or a name fits no parameter.
+    """
+    named = list(network.named_parameters())
+    for name, rates in table.items():
+        _refuse_unknown(f"learning rates of stage {name!r} for", rates, network, named, nn.Identity())
+    if stage not in table:
+        raise ValueError(f"stage {stage!r} has no learning rates, there are some for {sorted(table)}; add an entry.")
+    return table[stage]
 
 
 def _split(prefix: str, members: list[tuple[nn.Parameter, str, float]], lr: float) -> Iterable[dict]:
@@ -109,7 +132,7 @@ def _refuse_unknown(
     ]
     if unknown:
         raise ValueError(
-            f"the {what} of {unknown} fit no parameter; {type(network).__name__} has "
+            f"the {what} {unknown} fit no parameter; {type(network).__name__} has "
             f"{sorted({name.split('.')[0] for name, _ in named})}, and a loss given as extra is 'loss'."
         )
 

@@ -8,7 +8,7 @@ import torch
 from medvlm.losses import MultiTaskLoss
 from medvlm.networks.freezing import freeze
 from medvlm.networks.nets import SegClsNet
-from medvlm.networks.parameter_groups import parameter_groups
+from medvlm.networks.parameter_groups import parameter_groups, rates_of_stage
 
 LRS = {"encoder": 1e-4, "decoder": 3e-4, "mask_head": 3e-4, "tumour_head": 1e-3}
 
@@ -182,3 +182,14 @@ def test_tied_parameter_is_in_one_group():
     groups = parameter_groups(network, TOWERS, weight_decay=0.1)
     members = ids(p for g in groups for p in g["params"])
     assert len(members) == len(set(members)) and members == ids(network.parameters())
+
+
+def test_the_rates_of_all_stages_are_checked_whichever_runs():
+    network = torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 2)})
+    table = {"first": {"encoder": 1.0, "head": 1.0}, "last": {"encoder": 0.1, "head": 0.3, "loss": 0.1}}
+    assert rates_of_stage(table, "last", network) == table["last"]
+    with pytest.raises(ValueError, match="stage 'other' has no learning rates, there are some for"):
+        rates_of_stage(table, "other", network)
+    table["last"]["haed"] = 0.3
+    with pytest.raises(ValueError, match=r"learning rates of stage 'last' for \['haed'\] fit no parameter"):
+        rates_of_stage(table, "first", network)
