@@ -44,13 +44,21 @@ class EventFile:
             self._writer = None
 
 
+def metrics_of_epoch(evaluator: Engine | None, trainer: Engine) -> dict[str, Any]:
+    """Return what the evaluator measured at the trainer's epoch; its metrics of an earlier run stay in its state."""
+    if evaluator is None or evaluator.state.epoch != trainer.state.epoch:
+        return {}
+    return dict(evaluator.state.metrics)
+
+
 class TrainingBoard:
     """Write loss terms, learning rates, gradient norms and validation metrics of a trainer to TensorBoard.
 
     Args:
         events: the event file.
         loss: the loss module; its ``terms`` after a step are logged one by one.
-        optimizer: its parameter groups give one learning rate each, under the group's ``name``.
+        optimizer: its parameter groups give one learning rate each, under the group's ``name``: the rate that the step
+            was made with, wherever a handler of the schedule stands in the list.
         network: its children give one gradient norm each.
         evaluator: engine whose metrics are logged after each of its runs, at the trainer's epoch.
         every: steps between two entries.
@@ -72,16 +80,22 @@ class TrainingBoard:
         self.events, self.loss, self.optimizer, self.network = events, loss, optimizer, network
         self.evaluator, self.every, self.hparams = evaluator, every, dict(hparams or {})
         self._norms: dict[str, float] = {}
+        self._rates: dict[str, float] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer; rank 0 writes for all."""
         if not is_main_process():
             return
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.note_rates)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.measure_gradients)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.log_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_epoch)
         engine.add_event_handler(Events.COMPLETED, self.close)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.close_and_raise)
+
+    def note_rates(self, engine: Engine) -> None:
+        """Note the learning rates before the optimiser steps; a schedule may move them before the step is logged."""
+        self._rates = {str(g.get("name", number)): g["lr"] for number, g in enumerate(self.optimizer.param_groups)}
 
     def measure_gradients(self, engine: Engine) -> None:
         """Note each component's gradient norm while the gradients are there, whole and without the loss scale."""
@@ -108,16 +122,14 @@ class TrainingBoard:
         for name, value in getattr(self.loss, "terms", {}).items():
             if name != "total":  # written above
                 self.events.writer.add_scalar(f"loss/{name}", float(value), step)
-        for number, group in enumerate(self.optimizer.param_groups):
-            self.events.writer.add_scalar(f"learning_rate/{group.get('name', number)}", group["lr"], step)
+        for name, value in self._rates.items():
+            self.events.writer.add_scalar(f"learning_rate/{name}", value, step)
         for name, value in self._norms.items():
             self.events.writer.add_scalar(f"gradient_norm/{name}", value, step)
 
     def log_epoch(self, engine: Engine) -> None:
         """Write the evaluator's metrics where it ran in this epoch."""
-        if self.evaluator is None or self.evaluator.state.epoch != engine.state.epoch:
-            return
-        for name, value in self.evaluator.state.metrics.items():
+        for name, value in metrics_of_epoch(self.evaluator, engine).items():
             self.events.writer.add_scalar(f"validation/{name}", float(value), engine.state.epoch)
 
     def close(self, engine: Engine) -> None:
@@ -140,7 +152,7 @@ class EpochProgress:
 
     Args:
         title: what is being trained.
-        evaluator: its metrics join the line.
+        evaluator: its metrics join the line of an epoch in which it ran; its handler has to stand before this one.
         enabled: ``False`` keeps the line and drops the bar.
     """
 
@@ -177,11 +189,10 @@ class EpochProgress:
     def end(self, engine: Engine) -> None:
         """Close the bar and log the epoch."""
         self._close()
-        metrics = self.evaluator.state.metrics if self.evaluator is not None else {}
-        words = [f"{name} {value:.3f}" for name, value in metrics.items()]
+        scores = [f" {name} {value:.3f}" for name, value in metrics_of_epoch(self.evaluator, engine).items()]
         mean = sum(self._losses) / max(1, len(self._losses))
-        logger.info("%s epoch %d/%d: loss %.4f %s", self.title, engine.state.epoch, engine.state.max_epochs, mean,
-                    " ".join(words))
+        logger.info("%s epoch %d/%d: loss %.4f%s", self.title, engine.state.epoch, engine.state.max_epochs, mean,
+                    "".join(scores))
 
     def stop_and_raise(self, engine: Engine, error: Exception) -> None:
         """Close the bar before the error's words."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import SupervisedTrainer
-from monai.handlers import ValidationHandler
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import LrScheduleHandler, ValidationHandler
 from monai.inferers import SimpleInferer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medvlm.engines.cine_batch import PrepareCineBatch
-from medvlm.handlers.board import EventFile, TrainingBoard
+from medvlm.handlers.board import EpochProgress, EventFile, TrainingBoard
 from medvlm.losses.cine_text import CineTextLoss
 from medvlm.networks.decoders.captioner import Captioner
 from medvlm.networks.encoders.cine_conv import CineConvEncoder
@@ -62,11 +64,19 @@ def batches(count: int, studies: int = 2) -> list[dict]:
 def train(network, tmp_path):
     """``train(...)``: scalars by tag, as ``[(step, value), ...]``."""
 
-    def run(steps=4, epochs=1, every=1, frozen=(), evaluator=None, handlers=(), **trainer) -> dict[str, list]:
+    def run(
+        steps=4, epochs=1, every=1, frozen=(), evaluator=None, handlers=(), schedule=None, **trainer
+    ) -> dict[str, list]:
         freeze(network, list(frozen))
         loss, events = CineTextLoss({"contrastive": 1.0, "captioning": 0.5}), EventFile(str(tmp_path / "logs"))
         groups = parameter_groups(network, {name: 1e-4 for name in COMPONENTS}, 0.0)
         optimizer = torch.optim.SGD(groups, lr=1e-4)
+        scheduled = []
+        if schedule is not None:
+            scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+            scheduled = [LrScheduleHandler(scheduler, print_lr=False, epoch_level=False)]
+        board = TrainingBoard(events, loss, optimizer, network, evaluator, every)
+        ordered = [board, *scheduled] if schedule == "after" else [*scheduled, board]
         engine = SupervisedTrainer(
             device=torch.device("cpu"),
             max_epochs=epochs,
@@ -77,7 +87,7 @@ def train(network, tmp_path):
             prepare_batch=PrepareCineBatch(OBJECTIVES),
             inferer=SimpleInferer(),
             decollate=False,
-            train_handlers=[*handlers, TrainingBoard(events, loss, optimizer, network, evaluator, every)],
+            train_handlers=[*handlers, *ordered],
             **trainer,
         )
         engine.run()
@@ -144,6 +154,33 @@ def test_accumulated_gradients_are_measured_whole(train, network):
     assert [entries[step] for step in (3, 6, 9)] == pytest.approx([measured[0], measured[2], measured[4]], rel=1e-5)
 
 
+class Rates:
+    """Watches the rates that the optimiser uses, by step."""
+
+    def __init__(self):
+        self.used = {}
+
+    def attach(self, engine):
+        engine.add_event_handler(Events.STARTED, self.watch)
+
+    def watch(self, engine):
+        engine.optimizer.register_step_pre_hook(lambda optimizer, *_: self.note(engine, optimizer))
+
+    def note(self, engine, optimizer):
+        self.used[engine.state.iteration] = optimizer.param_groups[0]["lr"]
+
+
+@pytest.mark.parametrize("schedule", ["before", "after"])
+@pytest.mark.parametrize(("gathered", "steps"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5])])
+def test_the_rate_of_a_step_is_the_one_it_was_made_with(train, schedule, gathered, steps):
+    rates = Rates()
+    found = train(steps=5, schedule=schedule, accumulation_steps=gathered, handlers=[rates])
+    logged = dict(found[f"learning_rate/{COMPONENTS[0]}"])
+    assert sorted(logged) == [1, 2, 3, 4, 5] and sorted(rates.used) == steps
+    assert {step: logged[step] for step in steps} == pytest.approx(rates.used, rel=1e-5)
+    assert logged == pytest.approx({step: 1e-4 / step for step in range(1, 6)}, rel=1e-5)
+
+
 def test_the_loss_scale_of_mixed_precision_is_taken_out(train, network):
     plain = train(steps=1)["gradient_norm/captioner"][0][1]
     board = TrainingBoard(None, None, None, network)
@@ -174,3 +211,20 @@ def test_metrics_are_written_only_where_the_evaluator_ran(train):
 
     found = train(steps=1, epochs=5, evaluator=evaluator, handlers=[Validating()])
     assert found["validation/score"] == [(2, pytest.approx(0.2)), (4, pytest.approx(0.4))]
+
+
+def test_the_log_line_has_scores_only_where_the_evaluator_ran(train, caplog):
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=[{}],
+        network=torch.nn.Identity(),
+        prepare_batch=lambda *_, **__: (torch.zeros(1), None),
+    )
+    evaluator.add_event_handler(Events.COMPLETED, lambda run: run.state.metrics.update(dice=run.state.epoch / 10))
+    validation = ValidationHandler(interval=2, validator=evaluator)
+    with caplog.at_level(logging.INFO, logger="medvlm.handlers.board"):
+        train(steps=1, epochs=5, handlers=[validation, EpochProgress("joint", evaluator, enabled=False)])
+    lines = [record.getMessage() for record in caplog.records if record.name == "medvlm.handlers.board"]
+    assert [line.split("/")[0] for line in lines] == [f"joint epoch {number}" for number in range(1, 6)]
+    assert [line.partition(" dice ")[2] for line in lines] == ["", "0.200", "", "0.400", ""]
+    assert all(line == line.rstrip() for line in lines)
