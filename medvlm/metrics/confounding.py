@@ -7,14 +7,17 @@ the network's own pooled features, and how well cases are told apart within one 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from medvlm.metrics.intervals import Statistic, interval_entry
 
 _MIN_PATIENTS = 3
+_RIDGE = 0.3
+"""Beside the variance 1 of a standardised feature. Less lets directions of noise weigh more, more hides a source that
+shows in a direction of little variance. With 0.3 the balanced accuracy was within 0.06 of that of a logistic
+regression (C = 0.1), on features of a brain network and on drawn ones."""
 
 
 def label_by_source(sources: Sequence[str], tumour: Sequence[int | None]) -> dict[str, dict[str, int]]:
@@ -58,28 +61,37 @@ def source_from_features(
     sources: Sequence[str],
     patients: Sequence[str],
     folds: int = 5,
-    n_permutations: int = 20,
+    n_permutations: int = 199,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> dict:
     """How well a linear classifier tells the source from pooled features.
 
-    Cross-validated logistic regression on standardised features, classes balanced, folds grouped by patient.
+    A regularised linear discriminant with equal priors, cross-validated in folds of whole patients: the nearest class
+    mean in whitened features. Whitening looks at the training cases' features alone, not at their sources, so that it
+    is done once a fold, and a permutation costs class means only. Permutations are therefore complete refits of what
+    was observed, some hundred of which take a second or two with 700 cases of 896 features.
 
     Args:
         features: ``(N, F)`` pooled features, finite.
         sources: ``(N,)`` source of each case.
         patients: ``(N,)`` patient of each case.
         folds: at most; fewer where a source has fewer patients.
-        n_permutations: refits with sources dealt anew among patients: what chance gives with these very features.
+        n_permutations: refits with sources dealt anew: what chance gives with these very features. Sources are dealt
+            among the patients of a fold, so that each fold keeps its mixture of sources; what a patient has in one
+            source stays together.
         n_boot: resamples of the interval.
         seed: of folds, permutations and bootstrap.
 
     Returns:
         ``balanced_accuracy``, ``ci`` (bootstrap by patient of the out-of-fold answers), ``chance`` (1 over the number
-        of sources), ``permutation`` (``mean`` and ``p``, the share of permutations at least as good), ``n``,
-        ``sources``, and a ``note`` for sources left out. ``balanced_accuracy`` is None, with a note, when fewer than
-        two sources have 3 patients each.
+        of sources), ``permutation`` (``mean``, ``p``, the share of permutations at least as good with the observed
+        sources counted among them, and their number ``n``; None without any), ``n``, ``sources``, and a ``note`` for
+        sources left out. ``balanced_accuracy`` is None, with a note, when fewer than two sources have 3 patients each.
+
+    Reference:
+        M. Ojala, G. C. Garriga, "Permutation tests for studying classifier performance", JMLR 2010,
+        https://www.jmlr.org/papers/v11/ojala10a.html (test 1; we deal within folds).
     """
     features = np.asarray(features, dtype=np.float64)
     sources, patients = np.asarray([str(s) for s in sources]), np.asarray([str(p) for p in patients])
@@ -87,7 +99,7 @@ def source_from_features(
         raise ValueError(f"features (N, F) with N sources and patients are needed, got {features.shape}.")
     if not np.isfinite(features).all():
         raise ValueError("features must be finite; a NaN in them comes from the network or its input.")
-    groups = {name: len(set(patients[sources == name])) for name in sorted(set(sources))}
+    groups = {str(name): len(set(patients[sources == name])) for name in sorted(set(sources))}
     kept = [name for name, n in groups.items() if n >= _MIN_PATIENTS]
     left_out = [name for name in groups if name not in kept]
     out = {"balanced_accuracy": None, "ci": None, "chance": None, "permutation": None, "n": 0, "sources": kept}
@@ -98,30 +110,71 @@ def source_from_features(
     member = np.isin(sources, kept)
     features, patients = features[member], patients[member]
     truth = np.searchsorted(kept, sources[member])
-    folds = min(folds, *(groups[name] for name in kept))
-    answers = _out_of_fold(features, truth, patients, folds, seed)
-    statistic = _balanced_accuracy(truth, answers, len(kept))
-    value = float(statistic(np.ones((1, len(truth))))[0])
+    generator = np.random.default_rng(seed)
+    fold = _folds(truth, patients, min(folds, *(groups[name] for name in kept)), generator)
+    labels = np.stack([truth, *_dealt_anew(truth, patients, fold, n_permutations, generator)])  # (1 + n, N)
+    answers = _out_of_fold(features, labels, fold)
+    statistic = _balanced_accuracy(truth, answers[0], len(kept))
+    whole = np.ones((1, len(truth)))
+    reached = [
+        float(_balanced_accuracy(dealt, answer, len(kept))(whole)[0])
+        for dealt, answer in zip(labels, answers, strict=True)
+    ]
     return out | {
-        "balanced_accuracy": value,
+        "balanced_accuracy": reached[0],
         **interval_entry(statistic, patients, n_boot, seed),
         "chance": 1 / len(kept),
-        "permutation": _permuted(features, truth, patients, folds, n_permutations, seed, value),
+        "permutation": _permutation(reached[0], reached[1:]),
         "n": int(len(truth)),
     }
 
 
-def _out_of_fold(features: np.ndarray, truth: np.ndarray, patients: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _folds(truth: np.ndarray, patients: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
+    """The fold of each case: a patient's cases share one, and each source's patients are spread evenly."""
+    _, first, index = np.unique(patients, return_index=True, return_inverse=True)
+    order = generator.permutation(len(first))
+    order = order[np.argsort(truth[first][order], kind="stable")]
+    fold = np.empty(len(first), dtype=int)
+    fold[order] = np.arange(len(first)) % folds
+    return fold[index]
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=500))
-    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an unconverged fit, or a fold without a rare source, is a worse answer
-        return cross_val_predict(model, features, truth, groups=patients, cv=split)
+
+def _dealt_anew(
+    truth: np.ndarray, patients: np.ndarray, fold: np.ndarray, n: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Sources dealt anew within each fold; the cases of a patient and source stay together."""
+    pairs = np.unique(patients, return_inverse=True)[1] * (truth.max() + 1) + truth
+    _, first, index = np.unique(pairs, return_index=True, return_inverse=True)
+    own, where = truth[first], fold[first]
+    by_fold = np.argsort(where, kind="stable")
+    for _ in range(n):
+        dealt = np.empty_like(own)
+        dealt[by_fold] = own[np.lexsort((generator.random(len(own)), where))]
+        yield dealt[index]
+
+
+def _out_of_fold(features: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Answers ``(M, N)`` of M dealings ``labels`` ``(M, N)``, each case's from a fit without its fold."""
+    answers = np.empty_like(labels)
+    classes = np.eye(labels.max() + 1)
+    for number in np.unique(fold):
+        train = fold != number
+        white = _whitened(features, train)
+        for dealt, answer in zip(labels, answers, strict=True):
+            member = classes[dealt[train]]  # (n, K)
+            counts = member.sum(axis=0)
+            means = (member / np.maximum(counts, 1)).T @ white[train]  # (K, R)
+            near = white[~train] @ means.T - (means**2).sum(axis=1) / 2
+            answer[~train] = np.where(counts > 0, near, -np.inf).argmax(axis=1)
+    return answers
+
+
+def _whitened(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Features ``(N, R)`` standardised and whitened by the training cases, R at most the number of these."""
+    spread = features[train].std(axis=0)
+    scaled = (features - features[train].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    _, values, axes = np.linalg.svd(scaled[train], full_matrices=False)
+    return scaled @ (axes.T / np.sqrt(values**2 / train.sum() + _RIDGE))
 
 
 def _balanced_accuracy(truth: np.ndarray, answers: np.ndarray, classes: int) -> Statistic:
@@ -135,22 +188,11 @@ def _balanced_accuracy(truth: np.ndarray, answers: np.ndarray, classes: int) -> 
     return balanced_accuracy
 
 
-def _permuted(
-    features: np.ndarray, truth: np.ndarray, patients: np.ndarray, folds: int, n: int, seed: int, value: float
-) -> dict | None:
-    """The same with sources dealt anew; a patient's cases stay together where a patient has one source."""
-    if n < 1:
+def _permutation(value: float, others: Sequence[float]) -> dict | None:
+    if not others:
         return None
-    generator = np.random.default_rng(seed)
-    _, first, index = np.unique(patients, return_index=True, return_inverse=True)
-    together = bool((truth[first][index] == truth).all())
-    whole, found = np.ones((1, len(truth))), []
-    for turn in range(n):
-        dealt = generator.permutation(truth[first])[index] if together else generator.permutation(truth)
-        answers = _out_of_fold(features, dealt, patients, folds, seed + turn)
-        found.append(float(_balanced_accuracy(dealt, answers, int(truth.max()) + 1)(whole)[0]))
-    reached = sum(one >= value for one in found)
-    return {"mean": float(np.mean(found)), "p": (1 + reached) / (1 + n), "n": n}
+    reached = sum(other >= value - 1e-12 for other in others)
+    return {"mean": float(np.mean(others)), "p": (1 + reached) / (1 + len(others)), "n": len(others)}
 
 
 def confounding_note(table: dict[str, dict[str, int]]) -> str:

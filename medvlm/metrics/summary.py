@@ -33,7 +33,7 @@ def summarise(
     name: str = "joint",
     seed: int = 0,
     n_boot: int = 1000,
-    n_permutations: int = 20,
+    n_permutations: int = 199,
     bins: int = 10,
     threshold_ml: float = 0.1,
     n_worst: int = 10,

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medvlm.metrics.confounding import confounding_note, label_by_source, label_from_source, source_from_features
+from medvlm.metrics.confounding import (
+    _out_of_fold,
+    confounding_note,
+    label_by_source,
+    label_from_source,
+    source_from_features,
+)
 
 
 @pytest.fixture
@@ -29,6 +35,57 @@ def test_a_source_that_does_not_show_is_at_chance(sources):
     found = source_from_features(features(sources, 0), sources, range(60), n_permutations=19, n_boot=200)
     assert found["ci"][0] < 0.5
     assert found["permutation"]["p"] > 0.05
+
+
+def test_by_default_enough_permutations_are_made_to_tell(sources):
+    found = source_from_features(features(sources, 6), sources, range(60), n_boot=50)
+    assert found["permutation"]["n"] >= 199
+    assert found["permutation"]["p"] == pytest.approx(1 / (1 + found["permutation"]["n"]))
+
+
+def test_where_features_say_nothing_every_p_is_as_likely():
+    # Sources of unequal size, patients with several cases, some of them in two sources.
+    patients = np.repeat(np.arange(30), 2)
+    labels = np.where(np.arange(60) < 44, "a", "b")
+    labels[[40, 42]] = "b"
+    found = []
+    for seed in range(60):
+        names = np.random.default_rng(seed).normal(size=(30, 6))[patients]
+        found.append(source_from_features(names, labels, patients, n_permutations=19, n_boot=2, seed=seed))
+    p = np.array([one["permutation"]["p"] for one in found])
+    assert p.mean() == pytest.approx(0.5, abs=0.12)
+    assert (p <= 0.1).mean() <= 0.2
+    assert np.mean([one["permutation"]["mean"] for one in found]) == pytest.approx(0.5, abs=0.05)
+
+
+def test_two_sources_are_told_by_the_linear_discriminant():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    # Many cases of few features: the ridge is nothing, and the nearest whitened mean is Fisher's discriminant.
+    truth = np.array([0] * 900 + [1] * 300)
+    made = np.random.default_rng(0).normal(size=(1200, 3)) @ np.array([[40, 3, 0], [0, 30, 0], [9, 0, 60]])
+    made[truth == 1] += [30, -25, 40]
+    fold = np.arange(1200) % 4
+    answers = _out_of_fold(made * 1.0, truth[None], fold)[0]
+    model = LinearDiscriminantAnalysis(priors=[0.5, 0.5])
+    theirs = np.empty(1200, int)
+    for number in range(4):
+        theirs[fold == number] = model.fit(made[fold != number], truth[fold != number]).predict(made[fold == number])
+    assert (answers == theirs).mean() > 0.97
+
+
+def test_a_constant_feature_and_more_features_than_cases_are_no_trouble(sources):
+    made = np.c_[features(sources, 6), np.full(60, 7.0), np.random.default_rng(2).normal(size=(60, 100))]
+    found = source_from_features(made, sources, range(60), n_boot=50)
+    assert found["permutation"]["p"] <= 0.05
+
+
+def test_a_source_that_shows_in_a_direction_of_little_variance_is_told(sources):
+    random = np.random.default_rng(5)
+    made = random.normal(size=(60, 4)) @ random.normal(size=(4, 40)) + 0.2 * random.normal(size=(60, 40))
+    made += 0.2 * random.normal(size=40) * (np.array(sources) == "b")[:, None]
+    found = source_from_features(made, sources, range(60), n_boot=50)
+    assert found["balanced_accuracy"] > 0.8 and found["permutation"]["p"] <= 0.05
 
 
 def test_cases_of_a_patient_never_help_each_other(sources):

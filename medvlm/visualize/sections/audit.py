@@ -6,28 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from medvlm.visualize import figures
-from medvlm.visualize.numbers import as_estimate, as_number, count, difference, p_value, rate, with_interval
+from medvlm.visualize.numbers import as_estimate, as_number, count, difference, p_value, plural, rate, with_interval
 from medvlm.visualize.page import Markup, bullets, drawing, paragraph, section, table
 from medvlm.visualize.results import Panels, Rows, described, listed, part, stated
 
+SIGNIFICANT = 0.05  # level of the permutation test
+
 
 def _probe_reading(probe: Mapping[str, Any]) -> list[str]:
-    found = as_estimate({"value": probe.get("balanced_accuracy"), "ci": probe.get("ci")})
+    score = {"value": probe.get("balanced_accuracy"), "ci": probe.get("ci")}
     chance = as_number(probe.get("chance"))
-    if found.value is None or chance is None:
+    if as_estimate(score).value is None or chance is None:
         return []
-    score = with_interval({"value": found.value, "ci": probe.get("ci")})
     words = (
-        f"From the network's pooled features, a classifier told a case's source with a balanced accuracy of {score}; "
-        f"chance is {rate(chance)}"
+        "From the network's pooled features, a linear classifier told a case's source with a balanced accuracy of "
+        f"{with_interval(score)}; chance is {rate(chance)}."
     )
-    p = part(probe, "permutation").get("p")
-    words += f", p = {p_value(p)} by shuffling the sources." if as_number(p) is not None else "."
-    if found.low is None:
-        return [words]
-    if found.low > chance:
-        return [words + " The features carry the source, so the network could use it in place of the tumour."]
-    return [words + " No better than chance could be shown in this sample."]
+    return [f"{words} {_tested(part(probe, 'permutation'))}"]
+
+
+def _tested(permutation: Mapping[str, Any]) -> str:
+    """What follows from the permutation test, and from nothing else."""
+    p, n = as_number(permutation.get("p")), as_number(permutation.get("n"))
+    if p is None:
+        return "Whether that is more than chance was not tested: sources were not dealt anew."
+    made = f"p = {p_value(p)}" + (f", {plural(n, 'permutation')} of the sources" if n is not None else "")
+    if p <= SIGNIFICANT:
+        return f"The features carry the source ({made}), so the network could use it in place of the tumour."
+    if n is not None and 1 / (1 + n) > SIGNIFICANT:
+        return f"That is not told from chance ({made}); so few permutations cannot reach p = {SIGNIFICANT}."
+    return f"That cannot be told from chance ({made})."
 
 
 def _class_reading(sources: Mapping[str, Any]) -> list[str]:
