@@ -31,6 +31,7 @@ SCORES = {
     "lw_dice": "Lesion-wise Dice",
     "lw_hd95_mm": "Lesion-wise HD95 (mm)",
 }
+KINDS = ("picture", "volume")  # of inputs; each may have a threshold of its own
 PREVALENCES = (1, 5, 10)  # per cent
 
 
@@ -94,18 +95,39 @@ def stated(value: Any, otherwise: str = "not stated") -> Any:
     return otherwise if value is None or value == "" else value
 
 
+def _chosen_from(point: Mapping[str, Any]) -> str:
+    """How many cases a threshold was chosen from: ``(n = 60, 36 with a tumour)``; empty where it does not say."""
+    if not as_number(point.get("n")):
+        return ""
+    positive = as_number(point.get("n_positive"))
+    return f" (n = {count(point['n'])}" + (f", {count(positive)} with a tumour)" if positive is not None else ")")
+
+
+def _thresholds(point: Mapping[str, Any]) -> str:
+    """Each kind's own threshold with its own n, and the common one for the kinds without."""
+    at_least, common = "\N{GREATER-THAN OR EQUAL TO}", setting(point.get("threshold"))
+    own = {kind: part(part(point, "kinds"), kind) for kind in part(point, "kinds")}
+    own = {kind: one for kind, one in own.items() if as_number(one.get("threshold")) is not None}
+    if not own:
+        return f"{at_least} {common}{_chosen_from(point)}"
+    words = [f"{at_least} {setting(one['threshold'])} in {kind}s{_chosen_from(one)}" for kind, one in own.items()]
+    others = [f"{kind}s" for kind in KINDS if kind not in own]
+    if others:
+        chosen = _chosen_from(point).replace("(n = ", "(chosen on all inputs, n = ")
+        words.append(f"{at_least} {common} in {' and '.join(others)}, which have none of their own{chosen}")
+    return "; ".join(words)
+
+
 def operating_point_words(evaluation: Mapping[str, Any]) -> str:
+    """Say from which probability on a case is called a tumour, and from what that was chosen."""
     point = part(evaluation, "operating_point")
-    threshold = as_number(point.get("threshold"))
-    if threshold is None:
+    if as_number(point.get("threshold")) is None:
         return "not stated"
-    words = f"tumour probability \N{GREATER-THAN OR EQUAL TO} {setting(threshold)}"
-    own = {kind: threshold_of(evaluation, kind) for kind in part(point, "kinds")}
-    if own:
-        words = "tumour probability at or above " + ", ".join(f"{setting(at)} in {kind}s" for kind, at in own.items())
-    if point.get("chosen_on"):
-        words += f", chosen on {point['chosen_on']}"
-        words += f" (n = {count(point['n'])})" if as_number(point.get("n")) is not None else ""
+    words = f"tumour probability {_thresholds(point)}"
+    if point.get("chosen_on") == "default":
+        words += ", the default, which was not chosen on data"
+    elif point.get("chosen_on"):
+        words += f"; chosen on {point['chosen_on']}"
     if as_number(point.get("target_sensitivity")) is not None:
         words += f" for a sensitivity of at least {setting(point['target_sensitivity'])}"
     if point.get("frozen") is not None:
