@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medvlm.visualize.numbers import Estimate, as_estimate, difference, printable, rate, with_interval
@@ -59,12 +61,7 @@ def forest(
         axes.set(ylim=(len(lines) - 0.4, -0.6), title=title, xlabel=x_label)
         if limits:
             axes.set_xlim(*limits)
-        right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(lines)), [with_interval({"value": e.value, "ci": e[1:]}, write) for _, e in lines])
-        for side in (axes, right):
-            side.tick_params(axis="y", length=0)
-        right.spines["right"].set_visible(False)
-        axes.spines["left"].set_visible(False)
+        _values_at_right(axes, [estimate for _, estimate in lines], write)
         axes.grid(True, axis="x")
     return figure
 
@@ -76,11 +73,11 @@ def source_forest(
     x_label: str,
     overall: Mapping[str, Any] | None = None,
 ) -> Figure | None:
-    """Draw several metrics of every source side by side, one panel of the figure a metric.
+    """Draw several metrics of every source side by side, a panel a metric, each value written at its right.
 
     Args:
         by_source: source to ``{metric: {"value", "ci"}}``.
-        metrics: metric to the name that readers see.
+        metrics: metric, a rate, to the name that readers see.
         title: title of the figure.
         x_label: label of every axis.
         overall: the same metrics over all sources, drawn on top.
@@ -91,28 +88,45 @@ def source_forest(
     shown = [m for m in metrics if any(as_estimate(values.get(m)).value is not None for _, values in entries)]
     if not shown or not by_source:
         return None
+    found = [[as_estimate(values.get(metric)) for _, values in entries] for metric in shown]
+    limits = _rate_limits([value for column in found for estimate in column for value in estimate])
     with house_style():
-        figure, panels = new_figure(
-            2.4 + 2.2 * len(shown), 1.15 + 0.3 * len(entries), len(shown), sharey=True, sharex=True
-        )
-        for position, (axes, metric) in enumerate(zip(panels, shown, strict=True)):
-            for index, (_, values) in enumerate(entries):
-                estimate = as_estimate(values.get(metric))
-                style = {"color": SEQUENCE[position % len(SEQUENCE)]}
-                if estimate.value is None:
-                    axes.text(0.5, index, "not available", ha="center", va="center", fontsize=7, color=FAINT)
-                    continue
+        size = (1.9 + 2.7 * len(shown), 1.15 + 0.3 * len(entries))
+        figure, panels = new_figure(*size, len(shown), sharey=True, sharex=True)
+        for position, (axes, metric, column) in enumerate(zip(panels, shown, found, strict=True)):
+            style = {"color": SEQUENCE[position % len(SEQUENCE)]}
+            for index, estimate in enumerate(column):
                 if estimate.has_interval:
                     axes.plot([estimate.low, estimate.high], [index, index], linewidth=1.6, **style)
-                axes.plot(estimate.value, index, MARKERS[position % len(MARKERS)], markersize=5.5, **style)
-            axes.set(xlim=(-0.03, 1.03), ylim=(len(entries) - 0.4, -0.6), xlabel=x_label)
+                if estimate.value is not None:
+                    axes.plot(estimate.value, index, MARKERS[position % len(MARKERS)], markersize=5.5, **style)
+            axes.set(xlim=limits, ylim=(len(entries) - 0.4, -0.6), xlabel=x_label)
             axes.set_title(metrics[metric], weight="normal", loc="center", fontsize=9)
-            axes.tick_params(axis="y", length=0)
-            axes.spines["left"].set_visible(False)
+            _values_at_right(axes, column)
             axes.grid(True, axis="x")
         panels[0].set_yticks(range(len(entries)), [shorten(name, 26) for name, _ in entries])
         figure.suptitle(title, x=0.01, ha="left", fontsize=10, weight="bold")
     return figure
+
+
+def _rate_limits(values: Sequence[float | None]) -> tuple[float, float]:
+    """An axis from the tenth below the lowest rate to 1, so that high rates fill it; a fifth wide at least."""
+    known = [value for value in values if value is not None]
+    low = min(0.8, math.floor(10 * min(known, default=0) + 1e-9) / 10)
+    reach = max(1.0, *known) if known else 1.0
+    return low - 0.03 * (reach - low), reach + 0.03 * (reach - low)
+
+
+def _values_at_right(axes: Axes, estimates: Sequence[Estimate], write: Callable[[Any], str] = rate) -> None:
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(
+        range(len(estimates)), [with_interval({"value": e.value, "ci": e[1:]}, write) for e in estimates]
+    )
+    for side in (axes, right):
+        side.tick_params(axis="y", length=0)
+    right.tick_params(axis="y", pad=8)
+    right.spines["right"].set_visible(False)
+    axes.spines["left"].set_visible(False)
 
 
 def ablation_forest(ablation: Sequence[Mapping[str, Any]]) -> Figure | None:

@@ -84,8 +84,8 @@ def segmentation(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> M
         ),
     ]
     per_source = {s: part(by_source, s, main) for s in by_source}
-    metrics = {"dice": f"Dice, {main}", "lw_dice": f"Lesion-wise Dice, {main}"}
-    forest = figures.source_forest(per_source, metrics, "Masks by source", "Mean, 95% CI", part(scores, main))
+    metrics = {"dice": "Dice, all cases", "dice_with_tumour": "Dice, cases with a tumour", "lw_dice": SCORES["lw_dice"]}
+    forest = figures.source_forest(per_source, metrics, f"{main} by source", "Mean, 95% CI", part(scores, main))
     return section(
         "segmentation",
         title,
@@ -100,7 +100,11 @@ def segmentation(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> M
         bullets(silent) if silent else None,
         bullets(empties) if empties else None,
         drawing(
-            forest, "masks by source", f"{main} by source, mean and 95% CI.", "No forest plot: no score by source."
+            forest,
+            "masks by source",
+            f"{main} by source, mean and 95% CI. Of all cases, those without {main} score 1 for an empty answer and 0 "
+            "for any other.",
+            "No forest plot: no score by source.",
         ),
         drawing(
             strips,

@@ -56,14 +56,26 @@ def _found(overall: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def _dice_cards(name: str, scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The Dice of all cases with a known mask, which empty ones lift, and that of the cases with a tumour."""
+    dice, own, empty = part(scores, "dice"), part(scores, "dice_with_tumour"), part(scores, "empty_truth")
+    basis = f"mean of {plural(dice.get('n'), 'case')} with a known mask"
+    if as_number(empty.get("n")):
+        basis += f"; {count(empty['n'])} hold no {name}: an empty answer counts 1 there, any other 0"
+    cards = [(f"Dice, {name}, all cases", with_interval(dice), f"{basis}; 95% CI")]
+    if own:
+        basis = f"mean of {plural(own.get('n'), 'case')} whose true mask holds {name}; 95% CI"
+        cards.append((f"Dice, {name}, cases with a tumour", with_interval(own), basis))
+    return cards
+
+
 def summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
     """What was evaluated, on what, and the key numbers with their intervals."""
     overall = part(evaluation, "classification", "overall")
     regions = part(evaluation, "segmentation", "overall")
     shown = []
     for name in region_names(evaluation, ())[:1]:
-        dice = part(regions, name, "dice")
-        shown.append((f"Dice, {name}", with_interval(dice), f"mean of {plural(dice.get('n'), 'case')}, 95% CI"))
+        shown += _dice_cards(name, part(regions, name))
     counts = {key: as_number(value) or 0 for key, value in part(overall, "confusion").items()}
     basis = {
         "sensitivity": f"{plural(counts.get('tp', 0) + counts.get('fn', 0), 'case')} with a tumour",
