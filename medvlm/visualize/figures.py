@@ -1,22 +1,24 @@
-"""Figures of a classification: ROC, precision and recall, reliability, confusion, agreement with the mask.
+"""Figures of a classification: ROC, precision and recall, reliability, confusion.
 
 Every function takes what ``evaluation.json`` or the rows hold, computes no score, and returns a figure, or None when
-what it needs is absent. ``medvlm.visualize.style`` renders a figure to PNG or inline SVG. The figures of masks and the
-forest plots live in ``mask_figures`` and ``forest``, and are re-exported here.
+what it needs is absent. ``medvlm.visualize.style`` renders a figure to PNG or inline SVG. The figures of masks,
+the agreement of the heads and the forest plots live in ``mask_figures``, ``agreement_figure`` and ``forest``, and are
+re-exported here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from medvlm.visualize.agreement_figure import agreement_scatter
 from medvlm.visualize.forest import ablation_forest, forest, source_forest
 from medvlm.visualize.mask_figures import bland_altman, score_by_source, volume_scatter
-from medvlm.visualize.numbers import as_estimate, as_number, quantity, rate, with_interval
-from medvlm.visualize.style import BLUE, FAINT, INK, ORANGE, PURPLE, VERMILLION, house_style, new_figure
+from medvlm.visualize.numbers import as_estimate, as_number, rate, with_interval
+from medvlm.visualize.style import BLUE, FAINT, VERMILLION, house_style, new_figure
 
 __all__ = [
     "ablation_forest", "agreement_scatter", "bland_altman", "confusion_matrix", "forest", "precision_recall_curve",
@@ -167,63 +169,3 @@ def _rectangle(column: int, row: int, **kwargs):
     from matplotlib.patches import Rectangle
 
     return Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, **kwargs)
-
-
-def agreement_scatter(
-    rows: Sequence[Mapping[str, Any]],
-    region: str,
-    probability_threshold: Any = None,
-    volume_threshold_ml: Any = None,
-    disagreeing: Collection[str] = (),
-) -> Figure | None:
-    """Draw tumour probability against predicted volume; cases whose heads disagree are ringed.
-
-    Args:
-        rows: one dictionary a case with ``probability``, ``pred_volume_ml_<region>`` and ``tumour``.
-        region: the region whose volume is drawn.
-        probability_threshold: drawn as a horizontal line.
-        volume_threshold_ml: drawn as a vertical line.
-        disagreeing: case ids to ring.
-    """
-    points = []
-    for row in rows:
-        volume, probability = as_number(row.get(f"pred_volume_ml_{region}")), as_number(row.get("probability"))
-        if volume is not None and probability is not None:
-            points.append(
-                (volume, probability, as_number(row.get("tumour")), str(row.get("case_id")) in set(disagreeing))
-            )
-    if not points:
-        return None
-    with house_style():
-        figure, (axes,) = new_figure(6.8, 3.7)
-        groups = ((1, "tumour", VERMILLION, "o"), (0, "no tumour", BLUE, "s"), (None, "class unknown", PURPLE, "^"))
-        for value, name, colour, marker in groups:
-            chosen = [(v, p) for v, p, t, _ in points if t == value]
-            if chosen:
-                style = {"s": 26, "color": colour, "marker": marker, "alpha": 0.7, "linewidth": 0, "clip_on": False}
-                axes.scatter(
-                    *zip(*chosen, strict=True),
-                    label=f"{name} (n = {len(chosen)})",
-                    rasterized=len(chosen) > 3000,
-                    **style,
-                )
-        ringed = [(v, p) for v, p, _, odd in points if odd]
-        if ringed:
-            style = {"s": 90, "facecolor": "none", "edgecolor": INK, "linewidth": 1.1, "clip_on": False}
-            axes.scatter(*zip(*ringed, strict=True), label=f"heads disagree (n = {len(ringed)})", **style)
-        for draw, threshold in ((axes.axhline, probability_threshold), (axes.axvline, volume_threshold_ml)):
-            if as_number(threshold) is not None:
-                draw(as_number(threshold), color=ORANGE, linewidth=1, linestyle=(0, (4, 3)))
-        positive = [v for v, *_ in points if v > 0]
-        linear = min(positive, default=1.0)
-        axes.set_xscale("symlog", linthresh=max(min(1.0, linear), 0.01), linscale=0.5)
-        axes.set(xlim=(0, max([*positive, 1.0]) * 1.4), ylim=(-0.03, 1.03))
-        axes.xaxis.set_major_formatter(lambda value, _: quantity(value))
-        axes.set(
-            xlabel=f"Predicted {region} volume (mL, log scale)",
-            ylabel="Tumour probability",
-            title="Agreement of the two heads",
-        )
-        axes.grid(True)
-        figure.legend(loc="outside right upper")
-    return figure

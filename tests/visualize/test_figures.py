@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from medvlm.visualize import figures
+from medvlm.visualize.agreement_figure import agreement_points
 from medvlm.visualize.forest import shorten
 from medvlm.visualize.style import BLUE, FAINT, VERMILLION, house_style, new_figure, to_inline_svg, to_png
 
@@ -20,6 +21,7 @@ def _texts(figure) -> str:
 
 def _all(evaluation, rows):
     overall = evaluation["classification"]["overall"]
+    odd = evaluation["agreement"]["disagreeing"]
     metrics = {s: e.get("metrics") for s, e in evaluation["classification"]["per_source"].items()}
     return {
         "roc": figures.roc_curve(overall),
@@ -29,7 +31,7 @@ def _all(evaluation, rows):
         "dice": figures.score_by_source(rows, {"dice_WT": "Dice, WT"}),
         "volumes": figures.volume_scatter(rows, "WT"),
         "difference": figures.bland_altman(rows, "WT", evaluation["segmentation"]["overall"]["WT"]["volume_ml"]),
-        "agreement": figures.agreement_scatter(rows, "WT", 0.43, 0.5, evaluation["agreement"]["disagreeing"]),
+        "agreement": figures.agreement_scatter(rows, "WT", {"volume": 0.43}, 0.5, odd),
         "sources": figures.source_forest(metrics, {"sensitivity": "Sensitivity"}, "By source", "Value"),
         "ablation": figures.ablation_forest(evaluation["ablation"]),
     }
@@ -98,10 +100,51 @@ def test_every_case_is_a_dot_and_unknown_ones_are_none(rows):
 
 def test_disagreeing_cases_are_ringed(rows):
     names = [rows[3]["case_id"], rows[8]["case_id"]]
-    figure = figures.agreement_scatter(rows, "WT", 0.4, 0.5, names)
-    rings = figure.axes[0].collections[-1].get_offsets()
+    figure = figures.agreement_scatter(rows, "WT", {"volume": 0.4}, 0.5, names)
     expected = [(rows[i]["pred_volume_ml_WT"], rows[i]["probability"]) for i in (3, 8)]
-    np.testing.assert_allclose(rings, expected)
+    np.testing.assert_allclose(_rings(figure.axes[0]), expected)
+    assert "heads disagree (n = 2)" in _texts(figure)
+
+
+def _rings(axes) -> np.ndarray:
+    return np.concatenate([c.get_offsets() for c in axes.collections if len(c.get_facecolor()) == 0])
+
+
+def _dots(axes) -> int:
+    return sum(len(c.get_offsets()) for c in axes.collections if len(c.get_facecolor()))
+
+
+def test_pictures_and_volumes_are_drawn_once_each_and_counted_together(rows):
+    for number, row in enumerate(rows):
+        row["pred_voxels_WT"] = 7 * number
+        row["pred_volume_ml_WT"] = None if number % 2 else row["pred_volume_ml_WT"]
+    rows[4]["tumour"] = None
+    odd = [rows[index]["case_id"] for index in (2, 3, 4, 5, 7)] + ["no such row"]
+    figure = figures.agreement_scatter(rows, "WT", {"volume": 0.9, "picture": 0.3}, 0.5, odd)
+    volumes, pictures = figure.axes
+    assert (_dots(volumes), _dots(pictures)) == (50, 50)
+    assert (len(_rings(volumes)), len(_rings(pictures))) == (2, 3)
+    np.testing.assert_allclose(_rings(pictures)[0], (21, rows[3]["probability"]))
+    heights = [[line.get_ydata()[0] for line in axes.lines if line.get_xdata()[0] == 0] for axes in figure.axes]
+    assert heights == [[0.9], [0.3]]
+    for words in ("volumes (n = 50)", "pictures (n = 50)", "heads disagree (n = 5)", "class unknown (n = 1)"):
+        assert words in _texts(figure), words
+
+
+def test_masks_that_a_gate_emptied_are_drawn_as_the_head_gave_them(rows):
+    rows[0] |= {"emptied_volume_ml_WT": 12.5, "pred_volume_ml_WT": 0.0}
+    found = agreement_points(rows, "WT")
+    assert list(found) == ["volume"]
+    assert found["volume"][0].outlined == 12.5
+
+
+@pytest.mark.parametrize(("low", "expected"), [(0.91, (0.794, 1.006)), (0.55, (0.485, 1.015)), (0.0, (-0.03, 1.03))])
+def test_the_forest_of_sources_writes_values_and_spends_no_room_on_what_is_absent(low, expected):
+    sources = {"a": {"f1": {"value": 0.95, "ci": [low, 1.0]}}, "b": {"f1": None, "mcc": 0.97}}
+    figure = figures.source_forest(sources, {"f1": "F1", "mcc": "MCC"}, "t", "x")
+    assert figure.axes[0].get_xlim() == pytest.approx(expected)
+    texts = _texts(figure)
+    assert f"0.95 ({low:.2f}\N{EN DASH}1.00)" in texts and "0.97" in texts and texts.count("not available") == 2
 
 
 def test_limits_of_agreement_come_from_the_evaluation(rows):

@@ -17,7 +17,7 @@ from PIL import Image
 from medvlm.visualize import figures
 from medvlm.visualize.page import anchor, data_address, html, paragraph, section
 from medvlm.visualize.report import write_report
-from medvlm.visualize.sections import SECTIONS, agreement, all_cases, confounding_reading, provenance, worst
+from medvlm.visualize.sections import SECTIONS, agreement, all_cases, provenance, worst
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -296,37 +296,6 @@ def test_a_folder_gets_report_html_and_writing_twice_changes_nothing(tmp_path, e
 def test_an_evaluation_that_is_no_mapping_is_refused(tmp_path):
     with pytest.raises(TypeError, match="load evaluation.json first"):
         write_report("evaluation.json", [], tmp_path / "r.html")
-
-
-def test_the_confounding_audit_is_read_aloud():
-    probe = {"balanced_accuracy": 0.9, "ci": [0.8, 0.95], "chance": 0.5, "permutation": {"p": 0.005, "n": 199}}
-    sources = {"a": {"0": 0, "1": 9}, "b": {"0": 9, "1": 0}}
-    said = " ".join(confounding_reading({"source_from_features": probe, "label_by_source": sources}))
-    assert "The features carry the source (p = 0.005, 199 permutations of the sources)" in said
-    assert "a holds only tumours" in said and "b holds only cases without a tumour" in said
-    both = {"a": {"0": 4, "1": 9}, "b": {"0": 9, "1": 2}}
-    said = " ".join(confounding_reading({"label_by_source": both}))
-    assert "holds both" in said
-    assert confounding_reading({}) == []
-    assert "one source only" in " ".join(confounding_reading({"label_by_source": {"a": {"0": 1, "1": 2}}}))
-
-
-@pytest.mark.parametrize(
-    ("permutation", "words"),
-    [
-        ({"p": 0.05, "n": 19}, "The features carry the source (p = 0.050, 19 permutations of the sources)"),
-        ({"p": 0.095, "n": 199}, "cannot be told from chance (p = 0.095, 199 permutations of the sources)."),
-        ({"p": 0.1, "n": 9}, "so few permutations cannot reach p = 0.05"),
-        ({"p": 0.2}, "cannot be told from chance (p = 0.20)."),
-        (None, "was not tested"),
-    ],
-)
-def test_the_features_carry_the_source_only_where_the_test_says_so(permutation, words):
-    # An interval above chance does not decide: it is that of one classifier, and no test of the features.
-    probe = {"balanced_accuracy": 0.9, "ci": [0.8, 0.95], "chance": 0.5, "permutation": permutation}
-    (said,) = confounding_reading({"source_from_features": probe})
-    assert words in said
-    assert ("carry the source" in said) == words.startswith("The features carry")
 
 
 def test_escaping_and_ids():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvlm.visualize import figures
+from medvlm.visualize.agreement_figure import Point, agreement_points
 from medvlm.visualize.numbers import as_estimate, as_number, count, plural, quantity, rate, setting
 from medvlm.visualize.page import (
     Markup,
@@ -21,6 +22,7 @@ from medvlm.visualize.page import (
     table,
 )
 from medvlm.visualize.results import (
+    KINDS,
     Panels,
     Rows,
     listed,
@@ -84,6 +86,18 @@ def _pictures(
     return join(parts)
 
 
+def _counted(drawn: Mapping[str, Sequence[Point]], odd: Sequence[str]) -> str:
+    """Say what the figure counts, and which of the listed cases it lacks."""
+    kinds = " and ".join(plural(len(points), kind) for kind, points in drawn.items())
+    there = {point.case_id for points in drawn.values() for point in points}
+    words = f"A dot a case: {kinds}; left of 0, spread, those with an empty mask. Dashed: the thresholds of both heads."
+    words += " Upper left and lower right: they disagree" + (", ringed." if there & set(odd) else ".")
+    lacking = [case for case in odd if case not in there]
+    if lacking:
+        words += f" Not drawn, for want of a row with both answers: {count(len(lacking))} of the cases that disagree."
+    return words
+
+
 def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup | None:
     """Whether the tumour probability and the mask tell the same story."""
     found = part(evaluation, "agreement")
@@ -94,6 +108,7 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
     main = regions[0] if regions else "WT"
     limit = found.get("threshold_ml")
     odd = _case_ids(found.get("disagreeing"))
+    drawn = agreement_points(rows, main)
     spearman = as_estimate(found.get("spearman")).value
     names = (
         ("both", "tumour by both"),
@@ -108,8 +123,10 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
         else "The volume from which the mask head is taken to see a tumour is not stated."
     )
     if spearman is not None:
-        words += f" The rank correlation (Spearman) of probability and {main} volume is {rate(spearman)}."
-    figure = figures.agreement_scatter(rows, main, threshold_of(evaluation), limit, odd)
+        words += f" The rank correlation (Spearman) of probability and {main} volume is {rate(spearman)}"
+        words += " (volumes only)." if "picture" in drawn else "."
+    thresholds = {kind: threshold_of(evaluation, kind) for kind in KINDS}
+    figure = figures.agreement_scatter(rows, main, thresholds, limit, odd)
     listing = (
         heading(f"Cases whose heads disagree ({count(len(odd))})")
         if odd
@@ -123,8 +140,8 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
         drawing(
             figure,
             "agreement",
-            "A dot a volume. Dashed: the two thresholds. Upper left and lower right: the heads disagree.",
-            "No row holds both a probability and a predicted volume.",
+            _counted(drawn, odd),
+            "No row holds both a probability and a predicted mask.",
         ),
         listing,
         _pictures(odd, evaluation, rows, panels) if odd else None,
