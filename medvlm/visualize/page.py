@@ -73,8 +73,8 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> Markup:
 
 def _breakable(text: Any) -> Markup:
     """Escape a value with its interval, so that a narrow place breaks the line between the two and nowhere else."""
-    value, space, interval = html(text).partition(" (")
-    return Markup(f'{value} <span class="together">({interval}</span>' if space else value)
+    parts = re.fullmatch(r"(\S+) (\([^()]{1,40}\))", html(text))
+    return Markup(f'{parts[1]} <span class="together">{parts[2]}</span>') if parts else html(text)
 
 
 def cards(items: Sequence[tuple[str, str, str]]) -> Markup:

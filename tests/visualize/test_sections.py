@@ -36,9 +36,9 @@ def test_the_agreement_counts_what_it_lists(evaluation, rows):
 
 
 def test_an_interval_breaks_from_its_value_and_nowhere_else():
-    made = table(["Source", "Dice"], [["a (b)", "0.75 (0.59\N{EN DASH}0.88)"], ["c", "not available"]])
+    made = table(["Source", "Dice"], [["a (b)", "0.75 (0.59\N{EN DASH}0.88)"], ["c", "12 of 30 (words)"]])
     assert '0.75 <span class="together">(0.59\N{EN DASH}0.88)</span></td>' in made
-    assert ">a (b)</th>" in made and ">not available</td>" in made
+    assert ">a (b)</th>" in made and ">12 of 30 (words)</td>" in made
 
 
 def test_the_confounding_audit_is_read_aloud():
