@@ -70,7 +70,7 @@ def agreement_scatter(
         return None
     limits = {"volume": as_number(volume_threshold_ml), "picture": 0.5}
     with house_style():
-        figure, panels = new_figure(2.4 + 3.7 * len(by_kind), 3.9, len(by_kind), sharey=True)
+        figure, panels = new_figure(0.8 + 3.9 * len(by_kind), 4.2, len(by_kind), sharey=True)
         for axes, (kind, points) in zip(panels, by_kind.items(), strict=True):
             _panel(axes, points, odd)
             for draw, at in ((axes.axhline, as_number((thresholds or {}).get(kind))), (axes.axvline, limits[kind])):
@@ -80,7 +80,7 @@ def agreement_scatter(
             axes.set(xlabel=f"Predicted {region} ({UNITS[kind]}, log scale)", ylim=(-0.03, 1.03))
         panels[0].set_ylabel("Tumour probability")
         figure.suptitle("Agreement of the two heads", x=0.01, ha="left", fontsize=10, weight="bold")
-        _legend(figure, [point for points in by_kind.values() for point in points], odd)
+        _legend(figure, [point for points in by_kind.values() for point in points], odd, len(by_kind))
     return figure
 
 
@@ -107,8 +107,8 @@ def _panel(axes: Axes, points: Sequence[Point], odd: Collection[str]) -> None:
     axes.grid(True)
 
 
-def _legend(figure: Figure, points: Sequence[Point], odd: Collection[str]) -> None:
-    """One legend for both panels, with the numbers of both."""
+def _legend(figure: Figure, points: Sequence[Point], odd: Collection[str], columns: int) -> None:
+    """One legend for all panels, below them, with the numbers of all."""
     handles = []
     for value, name, colour, marker in CLASSES:
         n = sum(point.tumour == value for point in points)
@@ -117,4 +117,4 @@ def _legend(figure: Figure, points: Sequence[Point], odd: Collection[str]) -> No
     ringed = sum(point.case_id in odd for point in points)
     if ringed:
         handles.append(figure.axes[0].scatter([], [], label=f"heads disagree (n = {count(ringed)})", **RING))
-    figure.legend(handles=handles, loc="outside right upper")
+    figure.legend(handles=handles, loc="outside lower left", ncols=2 * columns)
