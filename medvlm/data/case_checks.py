@@ -224,7 +224,8 @@ def _check_label(case: dict, pictures: dict[str, Picture], grids: list, found: _
         what = f"the mask {'holds a' if holds else 'is empty:'} {'tumour' if holds else 'no tumour'}"
         found.error(file, f"{what}, but the case is of class {case['tumour']}", "correct the mask or the class")
     if holds:
-        for doubt in doubts_about_mask(mask, _channel_arrays(case, pictures), str(case.get("convention", ""))):
+        channels, convention = _channel_arrays(case, pictures), str(case.get("convention", ""))
+        for doubt in doubts_about_mask(mask, channels, convention, picture.spacing_mm):
             found.warn(file, *doubt)
 
 

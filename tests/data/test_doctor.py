@@ -269,7 +269,10 @@ def test_a_mask_in_its_place_raises_no_doubt():
 
 def test_a_mask_of_another_case_raises_doubts():
     flair, mask = _head()
-    assert "no brighter on FLAIR" in doubts_about_mask(mask[::-1], {"FLAIR": flair}, "brats2023")[0][0]
+    assert "mirrored along its first axis" in doubts_about_mask(mask[::-1], {"FLAIR": flair}, "brats2023")[0][0]
+    flair = np.where(mask[::-1] | mask[:, ::-1] | mask[::-1, ::-1], 40, flair)
+    dark = np.where(mask, 70, flair)
+    assert "no brighter on FLAIR" in doubts_about_mask(mask, {"FLAIR": dark}, "brats2023")[0][0]
     outside = np.zeros_like(mask)
     outside[:8, :8, :8] = 1
     assert "lies on the empty background" in doubts_about_mask(outside, {"FLAIR": flair}, "brats2023")[0][0]
@@ -277,7 +280,9 @@ def test_a_mask_of_another_case_raises_doubts():
 
 def test_the_convention_of_msd_for_a_mask_of_brats2023_raises_a_doubt():
     flair, mask = _head()
-    assert "touches the healthy brain more" in doubts_about_mask(mask, {"FLAIR": flair}, "msd")[0][0]
+    ((what, remedy),) = doubts_about_mask(mask, {"FLAIR": flair}, "msd")
+    assert what.startswith("labels 1 and 2 look swapped: label 2 (core) lies deeper than label 1 (oedema) in ")
+    assert "declare the convention brats2023" in remedy
 
 
 def _sections(make, tmp_path):
