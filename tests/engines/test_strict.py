@@ -265,7 +265,8 @@ def test_a_stage_of_one_s_own_is_no_slip(bundle):
     }  # fmt: skip
     (bundle / "configs" / "train.json").write_text(json.dumps(config), encoding="utf-8")
     own = {"stage": "warm_up", "epochs_per_stage": {"warm_up": 3}, "weights_per_stage": {"warm_up": 1.0}}
-    create_workflow(config_file=str(bundle / "configs" / "train.json"), **own)
+    workflow = create_workflow(config_file=str(bundle / "configs" / "train.json"), **own)
+    assert workflow.parser.get_parsed_content("epochs") == 3
 
 
 def test_the_reason_stands_below_the_traceback_of_any_other_error(bundle, monkeypatch, capsys):
