@@ -19,7 +19,14 @@ from transforms.intensity import BrainZScore, BrainZScored, brain_foreground, is
 from transforms.photos import PhotoReader
 from transforms.picking import PickCased
 from transforms.reading import LoadCase, LoadCased
-from transforms.regions import LabelsToRegions, LabelsToRegionsd, RegionsToLabels, RegionsToLabelsd
+from transforms.regions import (
+    LabelsToRegions,
+    LabelsToRegionsd,
+    NestRegions,
+    NestRegionsd,
+    RegionsToLabels,
+    RegionsToLabelsd,
+)
 from transforms.side_inputs import SideInputsd
 from transforms.slices import RandSlice, RandSliced
 from transforms.targets import TargetsToTensord
@@ -43,6 +50,8 @@ __all__ = [
     "LoadCase",
     "LoadCased",
     "LoadCined",
+    "NestRegions",
+    "NestRegionsd",
     "NormaliseCined",
     "PhotoReader",
     "PickCased",

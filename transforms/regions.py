@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
@@ -141,6 +142,62 @@ def was_drawn(label: object) -> bool:
     """Whether the file of a label lies in a folder that MONAI Label keeps (``datastore_v2.json``)."""
     file = getattr(label, "meta", {}).get("filename_or_obj")
     return bool(file) and any((folder / DATASTORE).is_file() for folder in Path(str(file)).parents)
+
+
+class NestRegions(Transform):
+    """Make each region hold the ones that are a part of it: ET lies in TC, and TC in WT.
+
+    A network gives each region its own probability, so that an inner one may reach beyond an outer one. A map of
+    label values, in which the inner is painted over the outer, then says more than the outer's own channel; with the
+    larger of the two probabilities, map, volumes and scores are those of one mask.
+
+    Args:
+        regions: names of the channels, in order.
+    """
+
+    def __init__(self, regions: Sequence[str]) -> None:
+        self.regions = tuple(regions)
+        present = [self.regions.index(name) for name in NESTED if name in self.regions]
+        self.pairs = list(itertools.pairwise(present))
+
+    def __call__(self, masks: torch.Tensor) -> torch.Tensor:
+        """Nest one prediction.
+
+        Args:
+            masks: ``(R, X, Y[, Z])`` masks or probabilities.
+
+        Returns:
+            The same shape and type.
+        """
+        if len(masks) != len(self.regions):
+            raise ValueError(f"masks must have one channel a region {self.regions}, got shape {tuple(masks.shape)}.")
+        if not self.pairs:
+            return masks
+        out = masks.clone()
+        for inner, outer in self.pairs:
+            out[outer] = torch.maximum(out[outer], out[inner])
+        return out
+
+
+class NestRegionsd(MapTransform):
+    """Dictionary form of ``NestRegions``.
+
+    Args:
+        keys: predictions with one channel a region.
+        regions: see ``NestRegions``.
+        allow_missing_keys: skip keys that the case does not have.
+    """
+
+    def __init__(self, keys: KeysCollection, regions: Sequence[str], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.nest = NestRegions(regions)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        """Nest ``data[key]`` ``(R, X, Y[, Z])``."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.nest(d[key])
+        return d
 
 
 class RegionsToLabels(Transform):

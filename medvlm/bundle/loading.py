@@ -31,7 +31,11 @@ OPERATING_POINT = Path("models", "operating_point.json")
 
 
 def load(
-    bundle: str | Path, weights: bool = True, device: str | None = None, overrides: Mapping[str, Any] | None = None
+    bundle: str | Path,
+    weights: bool = True,
+    device: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    overlays: Sequence[str] = (),
 ) -> LoadedBundle:
     """Load a bundle: its network with weights, preprocessing, inferer, postprocessing and operating point.
 
@@ -43,12 +47,13 @@ def load(
         weights: read ``models/model.pt``; False keeps the initial random weights.
         device: such as ``"cpu"`` or ``"cuda"``; by default what ``inference.json`` chooses.
         overrides: ids of ``inference.json`` and their values.
+        overlays: names of further configs of the bundle over ``inference.json``, such as ``["inference_3d"]``.
 
     Raises:
         FileNotFoundError: no such bundle, or no weights; names the remedy.
         ValueError: the weights do not fit the network, or a name in the config is misspelt.
     """
-    loaded = LoadedBundle(find_bundle(bundle), weights=weights, device=device, overrides=overrides)
+    loaded = LoadedBundle(find_bundle(bundle), weights=weights, device=device, overrides=overrides, overlays=overlays)
     if weights:
         _ = loaded.network  # now, so that weights that are missing or do not fit are said here
     return loaded
@@ -62,7 +67,7 @@ class LoadedBundle:
         weights: see `load`.
         device: see `load`.
         overrides: see `load`.
-        overlays: names of further configs of the bundle over ``inference.json``.
+        overlays: see `load`.
     """
 
     def __init__(

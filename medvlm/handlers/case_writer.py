@@ -126,6 +126,13 @@ class CaseWriter(CaseFolders):
             "summary": manifest["summary"].replace("\n", "; "),
         }
 
+    def _lacking(self, item: Mapping[str, Any]) -> list[str]:
+        """The channels that the network knows and the case has not, where it may do without them."""
+        wanted, present = self.settings.get("channels", ()), item.get("channels_present")
+        if present is None or len(wanted) != len(present):
+            return []
+        return [name for name, there in zip(wanted, torch.as_tensor(present).tolist(), strict=True) if not there]
+
     def _weights_hash(self) -> str:
         if self._checkpoint_hash is None:
             self._checkpoint_hash = sha256_of(self.checkpoint)
@@ -171,6 +178,9 @@ class CaseWriter(CaseFolders):
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
         said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=kind)
+        lacking = self._lacking(item)
+        if lacking:
+            said["summary"] += f"\nWithout {', '.join(lacking)}, which the case does not have"
         if gate and gate["emptied"]:
             amount = max(gate["emptied_ml"].values()) if gate["emptied_ml"] else None
             said["summary"] += "\n" + gate_words(gate["level"], probability, amount)

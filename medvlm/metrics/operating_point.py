@@ -42,6 +42,16 @@ DEFAULT_POINT: Mapping[str, Any] = {
 """Where nothing was chosen on data."""
 
 
+def file_for(weights_name: str) -> str:
+    """The name of the file of the operating point that belongs to weights, so that no weights take another's place.
+
+    ``operating_point.json`` for ``model.pt``, ``operating_point_3d.json`` for ``model_3d.pt``, and
+    ``operating_point_fine_tuned.json`` for ``fine_tuned.pt``.
+    """
+    rest = re.sub(r"^model(_|$)", "", Path(weights_name).stem)
+    return f"operating_point_{rest}.json" if rest else "operating_point.json"
+
+
 def choose_operating_point(
     tumour: np.ndarray | Sequence[int],
     probability: np.ndarray | Sequence[float],

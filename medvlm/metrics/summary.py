@@ -232,7 +232,7 @@ def _classification(rows: Sequence[dict], bins: int, draw: dict) -> dict:
 def _agreement(rows: Sequence[dict], regions: Sequence[str], threshold_ml: float) -> dict:
     if not regions:
         return {"n": 0, "note": "no region was segmented"}
-    region = regions[0]
+    region = "WT" if "WT" in regions else regions[0]
     kept = [row for row in rows if row.get("probability") is not None and _sizes(row, region)[1] is not None]
     if not kept:
         return {"n": 0, "note": "one head only"}

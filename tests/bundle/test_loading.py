@@ -121,3 +121,8 @@ def test_a_bad_image_is_told_without_monai_s_wrapping(toy, tmp_path):
     (tmp_path / "empty.png").touch()
     with pytest.raises(OSError, match="empty.png"):
         medvlm.load(toy)(tmp_path / "empty.png")
+
+
+def test_an_overlay_is_laid_over_the_inference(toy, anywhere, picture):
+    (toy / "configs" / "lower.json").write_text(json.dumps({"threshold": 0.0}), encoding="utf-8")
+    assert medvlm.load(toy, overlays=["lower"])(picture)["pred"].min() == 1

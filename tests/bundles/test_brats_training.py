@@ -12,6 +12,7 @@ import time
 import monai.bundle
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medvlm.bundle.curriculum import train
@@ -194,3 +195,11 @@ def test_a_misspelt_override_fails_under_the_stock_command(bundle, phantoms, mon
     )
     assert done.returncode != 0
     assert f"did you mean '{right}'" in done.stdout + done.stderr
+
+
+def test_each_process_draws_its_own_augmentations_and_its_share_of_every_step(bundle):
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / f"{name}.json") for name in ("train", "multi_gpu_train")])
+    seeding = parser["train::handlers::0"]
+    assert seeding["_target_"].endswith("EpochSeeding") and seeding["rank"] == "$torch.distributed.get_rank()"
+    assert parser["train::sampler::batch_size"] == "@batch_size"

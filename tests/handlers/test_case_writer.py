@@ -340,3 +340,12 @@ def test_hash_of_a_folder_follows_its_files(tmp_path):
     first = sha256_of(folder)
     (folder / "a").write_bytes(b"2")
     assert sha256_of(folder) != first
+
+
+def test_the_summary_names_channels_that_a_case_does_not_have(writer):
+    make = {"settings": {"channels": ["FLAIR", "T1c", "T2"]}}
+    folder = writer(**make).write(item() | {"channels_present": torch.tensor([1.0, 0.0, 0.0])})
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["summary"].endswith("Without T1c, T2, which the case does not have")
+    whole = writer(output_dir=folder.parent / "whole", **make).write(item() | {"channels_present": torch.ones(3)})
+    assert "Without" not in json.loads((whole / "manifest.json").read_text(encoding="utf-8"))["summary"]

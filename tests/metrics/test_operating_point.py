@@ -10,6 +10,7 @@ from medvlm.metrics.intervals import wilson
 from medvlm.metrics.operating_point import (
     check_operating_point,
     choose_operating_point,
+    file_for,
     load_operating_point,
     misfit,
     save_operating_point,
@@ -149,3 +150,16 @@ def test_settings_in_use_that_nobody_told_are_not_compared():
 def test_damaged_settings_are_refused():
     with pytest.raises(ValueError, match="names with values, got 'mirror'; choose it again"):
         misfit({"threshold": 0.4, "settings": "mirror"}, settings={})
+
+
+@pytest.mark.parametrize(
+    ("weights", "file"),
+    [
+        ("model.pt", "operating_point.json"),
+        ("model_3d.pt", "operating_point_3d.json"),
+        ("classification_only.pt", "operating_point_classification_only.json"),
+        ("models.pt", "operating_point_models.json"),
+    ],
+)
+def test_weights_have_an_operating_point_of_their_own(weights, file):
+    assert file_for(weights) == file

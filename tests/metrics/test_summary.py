@@ -166,3 +166,8 @@ def test_the_same_seed_gives_the_same_summary(rows):
 
 def test_no_known_mask_has_no_numbers():
     assert segmentation_summary([{"mask_known": 0}], ["WT"]) == {"n": 0, "note": "no mask is known"}
+
+
+def test_agreement_is_that_of_the_whole_tumour_wherever_it_stands(rows):
+    both = [{**row, **{k.replace("_WT", "_TC"): v for k, v in row.items() if k.endswith("_WT")}} for row in rows]
+    assert summarise(both, **{**QUICK, "regions": ["TC", "WT"]})["agreement"]["region"] == "WT"

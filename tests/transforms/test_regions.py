@@ -7,7 +7,14 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from transforms import LabelsToRegions, LabelsToRegionsd, RegionsToLabels, RegionsToLabelsd
+from transforms import (
+    LabelsToRegions,
+    LabelsToRegionsd,
+    NestRegions,
+    NestRegionsd,
+    RegionsToLabels,
+    RegionsToLabelsd,
+)
 
 CONVENTIONS = {
     "brats2015": {"TC": [1, 3, 4], "WT": [1, 2, 3, 4], "ET": [4]},
@@ -147,3 +154,24 @@ def test_bad_output_values_are_refused_at_construction(regions, values, message)
 def test_the_number_of_channels_is_checked():
     with pytest.raises(ValueError, match=r"one channel a region.*got shape \(2, 4, 4\)"):
         RegionsToLabels(["WT"], {"WT": 1})(torch.zeros(2, 4, 4))
+
+
+def test_nested_regions_are_those_of_the_label_map():
+    regions, values = ["TC", "WT", "ET"], {"WT": 2, "TC": 1, "ET": 4}
+    masks = torch.rand(3, 6, 6, 4, generator=torch.Generator().manual_seed(0))
+    nested = NestRegions(regions)(masks)
+    labels = RegionsToLabels(regions, values)(masks)
+    assert torch.equal(RegionsToLabels(regions, values)(nested), labels)
+    read = LabelsToRegions(regions)(labels, {"WT": [1, 2, 4], "TC": [1, 4], "ET": [4]})
+    assert torch.equal((nested > 0.5).to(torch.uint8), read)
+    assert not torch.equal((masks > 0.5).to(torch.uint8), read)
+
+
+def test_nesting_leaves_what_is_nested_and_single_regions_alone():
+    masks = torch.rand(1, 4, 4, 2)
+    assert NestRegions(["WT"])(masks) is masks
+    nested = MetaTensor(torch.tensor([0.9, 0.6]).reshape(2, 1, 1, 1), affine=2 * torch.eye(4))
+    out = NestRegionsd("pred", ["WT", "TC"])({"pred": nested})["pred"]
+    assert torch.equal(out, nested) and torch.equal(out.affine, nested.affine)
+    with pytest.raises(ValueError, match="one channel a region"):
+        NestRegions(["WT", "TC"])(masks)
