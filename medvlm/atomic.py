@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from medvlm.write_errors import clear_error
 
 try:
     import fcntl
@@ -150,16 +153,38 @@ def replacing(path: str | Path) -> Iterator[Path]:
             finally:
                 temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise OSError(
-            error.errno, f"cannot write {path}: {error.strerror}; free the disk or choose another folder for it"
-        ) from error
+        raise clear_error(error, path, "folder for it") from error
 
 
 def write_atomically(write: Callable[[BinaryIO], Any], path: str | Path) -> Path:
-    """Call ``write`` with an open binary file, then rename the file into place; see :func:`replacing`."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        write(file)
+    """Call ``write`` with an open binary file, then rename the file into place; see :func:`replacing`.
+
+    An error of the file is raised itself, whatever ``write`` makes of it: ``torch.save`` turns most into a
+    ``RuntimeError`` that names neither the file nor the reason.
+    """
+    with replacing(path) as temporary:
+        raw = _Watched(temporary, "wb")
+        try:
+            with io.BufferedWriter(raw) as file:
+                write(file)
+        except Exception:
+            if raw.failure is None:
+                raise
+            raise raw.failure from None
     return Path(path)
+
+
+class _Watched(io.FileIO):
+    """A file that keeps the first error of its writes."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
 
 
 def write_bytes_atomically(data: bytes, path: str | Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medvlm import atomic
-from medvlm.atomic import claimed, replacing, sweep, write_bytes_atomically, write_text_atomically
+from medvlm.atomic import claimed, replacing, sweep, write_atomically, write_bytes_atomically, write_text_atomically
 
 WRITING = {
     "file": "with medvlm.atomic.replacing(sys.argv[1] + '/report.json') as draft:\n    draft.write_bytes(b'half')",
@@ -53,6 +53,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_bytes_atomically(b"new", target)
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_writer_s_own_error_stays_its_own(tmp_path):
+    with pytest.raises(RuntimeError, match="no such key"):
+        write_atomically(lambda file: (_ for _ in ()).throw(RuntimeError("no such key")), tmp_path / "a.npz")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_written_files_follow_the_user_s_umask(tmp_path):

@@ -15,7 +15,7 @@ from monai.bundle.scripts import create_workflow
 
 from medvlm.engines.case_finding import CaseFinder
 from medvlm.engines.tolerant import CasesFailed, Failure, plain_errors
-from medvlm.handlers.case_files import check_writable
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from monai.networks.utils import eval_mode
 from medvlm.data.datalists import load_datalist, read_datalist
 from medvlm.data.search_index import NAME, SearchIndex, build_index, open_index
 from medvlm.engines.tolerant import Failure, TolerantDataset, collate_one
-from medvlm.handlers.case_files import check_writable, sha256_of
+from medvlm.handlers.case_files import sha256_of
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 

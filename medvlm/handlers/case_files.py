@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,43 +14,7 @@ import nibabel
 import numpy as np
 
 from medvlm.atomic import OLDER, claimed
-
-REMEDIES = {
-    errno.ENOSPC: "the disk is full: free some space and run the same command again, finished cases are kept",
-    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
-    errno.EROFS: "the file system is read-only: choose another --output",
-    errno.EACCES: "there is no permission to write there: choose another --output, or have the permission changed",
-    errno.EPERM: "there is no permission to write there: choose another --output, or have the permission changed",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another --output",
-    errno.EEXIST: "there is a file of that name: choose another --output, or move it away",
-}
-
-
-def clear_error(error: OSError, what: str | Path, option: str = "--output") -> OSError:
-    """The same error, in words that name the file and the remedy, with the option that chooses the folder."""
-    remedy = REMEDIES.get(error.errno or 0, "look at the folder, or choose another --output")
-    remedy = remedy.replace("--output", option)
-    return type(error)(error.errno, f"cannot write {what} ({error.strerror or error}); {remedy}")
-
-
-def check_writable(folder: str | Path, option: str = "--output") -> Path:
-    """Make a folder and try it.
-
-    Args:
-        folder: to be written into.
-        option: the argument that chooses it, for the message.
-
-    Raises:
-        OSError: When it cannot be made or written; names the folder and the remedy.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=".try-", dir=folder):
-            pass
-    except OSError as error:
-        raise clear_error(error, folder, option) from error
-    return folder
+from medvlm.write_errors import check_writable, clear_error
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from ignite.engine import Engine, Events
 
 import medvlm
 from medvlm.atomic import sweep, write_text_atomically
-from medvlm.handlers.case_files import check_writable, clear_error, sha256_of
+from medvlm.handlers.case_files import sha256_of
+from medvlm.write_errors import check_writable, clear_error
 
 
 class CaseFolders(ABC):

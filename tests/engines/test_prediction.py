@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import monai.bundle
@@ -17,7 +18,7 @@ from PIL import Image
 from medvlm.bundle.prediction import predict
 from medvlm.engines.prediction import config_file
 from medvlm.engines.tolerant import plain_errors
-from medvlm.handlers import case_files, case_writer
+from medvlm.handlers import case_writer
 from medvlm.networks.nets import MaskNet, SegClsNet
 
 ROOT = Path(__file__).resolve().parents[2] / "bundles" / "brats_mri_multitask"
@@ -149,13 +150,13 @@ def test_a_full_disk_in_one_case_leaves_the_others_done(bundle, tmp_path, monkey
     monkeypatch.setattr(case_writer, "save_overlay", full)
     fast = {**SMALL, "mc_samples": 0, "tta": False, "cam": False}
     report = predict(str(bundle), str(tmp_path / "in"), str(tmp_path / "out"), **fast)
-    assert set(report.done) == {"a", "c"} and "free some space" in report.failures[0].message
+    assert set(report.done) == {"a", "c"} and "free the disk" in report.failures[0].message
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "c", "failed.json", "summary.csv"]
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_built(bundle, tmp_path, monkeypatch):
     save(tmp_path / "in" / "flair.nii.gz")
-    monkeypatch.setattr(case_files.tempfile, "NamedTemporaryFile", _refuse)
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", _refuse)
     with pytest.raises(OSError, match="no permission.*choose another --output"):
         predict(str(bundle), str(tmp_path / "in"), str(tmp_path / "out"))
 
