@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from medvlm.handlers.case_pictures import take_picture
 from medvlm.handlers.checkpoint import is_main_process, unwrapped
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,14 @@ class EventFile:
         if self._writer is None:
             self._writer = SummaryWriter(self.log_dir)
         return self._writer
+
+    def check(self) -> None:
+        """Make the folder and try it, before there is anything to write.
+
+        Raises:
+            OSError: it cannot be written; names it, the option and the remedy.
+        """
+        check_writable(self.log_dir, "--log_dir")
 
     def close(self) -> None:
         """Write what is pending; a later use opens a new file beside it."""
@@ -86,6 +95,7 @@ class TrainingBoard:
         """Register with a trainer; rank 0 writes for all."""
         if not is_main_process():
             return
+        engine.add_event_handler(Events.STARTED, self.events.check)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.note_rates)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self.measure_gradients)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.log_step)

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 
 from medvlm.atomic import sweep, write_atomically
 from medvlm.trained_settings import configurations_apart, keep_settings
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +86,21 @@ class TrainingCheckpoint:
         self.best_weights: dict[str, torch.Tensor] | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Resume when the run starts, save after each epoch (after validation), finish when it completes."""
-        engine.add_event_handler(Events.STARTED, lambda: sweep(self.folder))
+        """Try the folder and resume when the run starts, save after each epoch (validated), finish at the end."""
+        engine.add_event_handler(Events.STARTED, self.prepare)
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def prepare(self) -> None:
+        """Try the folder, and sweep it; rank 0 writes for all.
+
+        Raises:
+            OSError: it cannot be written; names it, the option and the remedy.
+        """
+        if is_main_process():
+            check_writable(self.folder, "--ckpt_dir")
+        sweep(self.folder)
 
     def load(self, engine: Engine) -> None:
         """Restore network, state and counters from the full state, if it is there and resuming is wanted.

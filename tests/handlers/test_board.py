@@ -113,6 +113,16 @@ def test_every_term_weight_rate_and_norm_is_written_once_a_step(train):
         assert found["loss/total"][number][1] == pytest.approx(parts, rel=1e-5)
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(train, tmp_path):
+    class Begun:
+        def attach(self, engine):
+            engine.add_event_handler(Events.EPOCH_STARTED, lambda: pytest.fail("the training has begun"))
+
+    (tmp_path / "logs").write_text("a file in its place", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="logs.*choose another --log_dir"):
+        train(handlers=[Begun()])
+
+
 def test_frozen_parts_have_no_gradient_norm(train):
     found = train(frozen=("video_encoder", "text_encoder"))
     norms = {tag.split("/")[1] for tag in found if tag.startswith("gradient_norm/")}

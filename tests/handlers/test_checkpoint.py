@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -185,6 +187,41 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypa
         save_atomically({"a": torch.zeros(2)}, path)
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(2))
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+@pytest.mark.parametrize("limit", [0, 1_000, 20_000, 40_700, 41_000])
+def test_wherever_the_disk_is_full_the_error_names_the_file(tmp_path, limit):
+    """The limit of a file's size stands for the end of the disk; torch makes a RuntimeError of most of them."""
+    program = (
+        "import pathlib, resource, sys, torch\n"
+        "from medvlm.handlers.checkpoint import save_atomically\n"
+        "path, limit = pathlib.Path(sys.argv[1], 'model.pt'), int(sys.argv[2])\n"
+        "path.write_bytes(b'old')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "try:\n"
+        "    save_atomically({'a': torch.zeros(100, 100), 'b': torch.zeros(3)}, path)\n"
+        "except OSError as error:\n"
+        "    print(error.errno, error)\n"
+        "print(path.read_bytes() == b'old', len(list(path.parent.iterdir())))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(limit)], capture_output=True, text=True)
+    said, left = run.stdout.splitlines()
+    assert said.startswith(f"{errno.EFBIG} [Errno {errno.EFBIG}] cannot write {tmp_path / 'model.pt'}: File too large;")
+    assert left == "True 1" and run.returncode == 0, run.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "models").write_text("a file in its place", encoding="utf-8")
+    run = Run(tmp_path / "models")
+    run.engine.add_event_handler(Events.EPOCH_STARTED, lambda: pytest.fail("the training has begun"))
+    with pytest.raises(FileExistsError, match="models.*choose another --ckpt_dir"):
+        run.go(1)
+
+
+def test_only_the_first_process_tries_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("medvlm.handlers.checkpoint.is_main_process", lambda: False)
+    Run(tmp_path / "models").go(1)
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_state_begun_under_other_settings_is_refused_and_kept(tmp_path):
