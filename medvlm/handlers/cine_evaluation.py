@@ -19,6 +19,7 @@ from tqdm import tqdm
 from medvlm.atomic import write_atomically, write_text_atomically
 from medvlm.handlers.caption_evidence import caption_text
 from medvlm.handlers.case_files import sha256_of
+from medvlm.handlers.checkpoint import is_main_process
 from medvlm.handlers.cine_examples import chosen_examples, found_studies, picture_found, picture_study, retrieved
 from medvlm.handlers.cine_gallery import add_nearest, embed_gallery
 from medvlm.handlers.gathering import gathered
@@ -32,6 +33,7 @@ from medvlm.metrics.zero_shot_tasks import zero_shot_tasks
 from medvlm.tokenizer_fingerprint import fingerprint
 from medvlm.trained_settings import caution
 from medvlm.visualize.cine_report import write_cine_report
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,13 @@ class CineEvaluationWriter:
         engine.add_event_handler(Events.COMPLETED, self.write)
 
     def begin(self, engine: Engine) -> None:
-        """Forget an earlier run."""
+        """Forget an earlier run, and try the folder.
+
+        Raises:
+            OSError: it cannot be written; names it, the option and the remedy.
+        """
+        if is_main_process():
+            check_writable(self.output_dir, "--output_dir")
         self._found = []
         self._bar = tqdm(total=engine.state.epoch_length, desc=f"evaluate {self.section}", disable=not self.progress)
 
@@ -145,7 +153,7 @@ class CineEvaluationWriter:
         self._bar.close()
         studies = list({study.case_id: study for study in gathered(self._found)}.values())
         self._add_nearest(engine, studies)
-        if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        if not is_main_process():
             return
         prompts, scale = self._embedded_prompts(engine, studies)
         rows = study_rows(studies, self.tasks, prompts, scale)

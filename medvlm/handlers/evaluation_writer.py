@@ -16,10 +16,11 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from tqdm import tqdm
 
-from medvlm.atomic import write_text_atomically
+from medvlm.atomic import write_atomically, write_text_atomically
 from medvlm.handlers.case_fields import case_fields
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.case_pictures import CasePicture, take_picture
+from medvlm.handlers.checkpoint import is_main_process
 from medvlm.handlers.mask_gate import EvaluationGate
 from medvlm.metrics.operating_point import (
     DEFAULT_POINT,
@@ -31,6 +32,7 @@ from medvlm.metrics.operating_point import (
 from medvlm.metrics.rows import score_case, write_rows
 from medvlm.metrics.summary import summarise
 from medvlm.visualize.report import write_report
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +105,15 @@ class EvaluationWriter:
         engine.add_event_handler(Events.COMPLETED, self.write)
 
     def begin(self, engine: Engine) -> None:
-        """Forget an earlier run, and read the operating point in use."""
+        """Forget an earlier run, try the folders, and read the operating point in use.
+
+        Raises:
+            OSError: what is to be written cannot be; names the folder, the option and the remedy.
+        """
+        if is_main_process():
+            check_writable(self.output_dir, "--output_dir")
+            if self.freeze:
+                check_writable(Path(self.operating_point).parent, "--operating_point")
         self._rows, self._features, self._pictures = [], [], {}
         self._found = None if self.freeze else self._read_point()
         self._gate.set(None if self._found is None or "note" in self._found else self._found, self.freeze)
@@ -130,7 +140,8 @@ class EvaluationWriter:
         write_rows(self._rows, folder / "cases.csv")
         features = np.stack(self._features) if self._features else None
         if features is not None:
-            np.savez_compressed(folder / "features.npz", features=features, case_id=[r["case_id"] for r in self._rows])
+            arrays = {"features": features, "case_id": [row["case_id"] for row in self._rows]}
+            write_atomically(lambda file: np.savez_compressed(file, **arrays), folder / "features.npz")
         evaluation = {
             "bundle": dict(self.bundle),
             "checkpoint": {"file": Path(self.weights).name, "sha256": _sha256(Path(self.weights))},

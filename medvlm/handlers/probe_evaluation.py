@@ -35,6 +35,7 @@ from medvlm.metrics.probe_summary import (
 from medvlm.metrics.rows import read_rows, write_rows
 from medvlm.visualize.report import write_report
 from medvlm.visualize.sections.probes import PROBE_SECTIONS
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,15 @@ class ProbeEvaluation:
         engine.add_event_handler(Events.COMPLETED, self.write)
 
     def begin(self, engine: Engine) -> None:
-        """Forget an earlier run."""
+        """Forget an earlier run, and try the folders.
+
+        Raises:
+            OSError: what is to be written cannot be; names the folder, the option and the remedy.
+        """
+        if is_main_process():
+            check_writable(self.output_dir, "--output_dir")
+            if self.freeze:
+                check_writable(Path(self.operating_points).parent, "--operating_points")
         self._rows = []
         self._bar = tqdm(total=engine.state.epoch_length, desc=f"evaluate {self.section}", disable=not self.progress)
 

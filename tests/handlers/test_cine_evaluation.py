@@ -177,6 +177,12 @@ def test_problems_of_views_are_kept_without_the_place_on_the_machine(run, tmp_pa
     assert "/data/" not in (tmp_path / "out" / "cases.csv").read_text(encoding="utf-8")
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_study(run, tmp_path):
+    (tmp_path / "out").write_text("a file in its place", encoding="utf-8")
+    with pytest.raises(FileExistsError, match="out.*choose another --output_dir"):
+        run(lambda *_, **__: pytest.fail("the evaluation has begun"))
+
+
 def test_a_study_that_a_sampler_repeats_counts_once(run):
     once = run()
     again = run(order=(0, 1, 2, 3, 4, 0))

@@ -74,6 +74,21 @@ def test_a_study_that_a_sampler_repeats_counts_once(run):
     assert run(repeated=2)["n"]["studies"] == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "freeze", "option"), [("out", False, "--output_dir"), ("frozen", True, "--operating_points")]
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_study(tmp_path, name, freeze, option):
+    (tmp_path / name).write_text("a file in its place", encoding="utf-8")
+    handler = ProbeEvaluation(
+        tmp_path / "out", HEADS, {}, tmp_path / "probe.pt", tmp_path / "frozen" / "points.json", section="validation",
+        freeze=freeze, progress=False,
+    )  # fmt: skip
+    engine = Engine(lambda *_: pytest.fail("the evaluation has begun"))
+    handler.attach(engine)
+    with pytest.raises(FileExistsError, match=f"{name}.*choose another {option}"):
+        engine.run([0])
+
+
 def test_the_first_process_writes_for_all(run, tmp_path, monkeypatch):
     monkeypatch.setattr("medvlm.handlers.probe_evaluation.is_main_process", lambda: False)
     assert run() is None and not (tmp_path / "out").exists()
