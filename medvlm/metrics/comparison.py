@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from medvlm.atomic import replacing
 from medvlm.metrics.classification import rate_statistic
 from medvlm.metrics.intervals import Statistic, paired_bootstrap, weighted_mean
 from medvlm.metrics.operating_point import threshold_for
 from medvlm.metrics.ranking import auc_statistic, average_precision_statistic
 from medvlm.metrics.rows import check_unique, read_rows, regions_of
+from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +83,12 @@ def compare(
         One row a run and metric, for metrics that both runs have.
 
     Raises:
-        ValueError: on fewer than two files, names that repeat, or cases that differ between runs.
+        ValueError: on fewer than two files, names that repeat, cases that differ between runs, or another ending of
+            ``out``; the latter before anything is read.
+        OSError: ``out`` cannot be written; before anything is read.
     """
+    if out is not None:
+        _check_out(Path(out))
     if len(cases_csv) < 2:
         raise ValueError(f"at least two files are needed, got {len(cases_csv)}: compare A/cases.csv B/cases.csv.")
     paths = [Path(path) for path in cases_csv]
@@ -219,11 +225,16 @@ def own_thresholds(path: Path, rows: Sequence[dict]) -> dict[str, float]:
         raise ValueError(f"{beside} holds no operating point; evaluate again, or pass --threshold.") from error
 
 
-def _write(found: Comparison, path: Path) -> None:
+def _check_out(path: Path) -> None:
     if path.suffix not in (".json", ".csv"):
-        raise ValueError(f"out must end in .json or .csv, got {path}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
+        raise ValueError(f"out must end in .json or .csv, got {path}; give it one of these endings.")
+    if path.is_dir():
+        raise IsADirectoryError(f"out must be a file, but {path} is a folder; choose another --out.")
+    check_writable(path.parent, "--out")
+
+
+def _write(found: Comparison, path: Path) -> None:
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
         if path.suffix == ".json":
             json.dump(found.rows, stream, indent=1, allow_nan=False)
             return

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
+from medvlm.metrics import comparison
 from medvlm.metrics.comparison import compare, compare_rows
 from medvlm.metrics.rows import write_rows
 
@@ -74,6 +77,35 @@ def test_the_table_shows_every_row(files):
     assert len(lines) == len(result) + 1
     assert lines[0].split() == ["run", "against", "metric", "difference", "95%", "CI", "p", "cases", "patients"]
     assert "+0.0200" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "words"),
+    [
+        ("c.txt", ValueError, "out must end in .json or .csv, got .*c.txt"),
+        ("file/c.csv", FileExistsError, "choose another --out"),
+        ("folder.csv", IsADirectoryError, "folder.csv is a folder; choose another --out"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_computed(
+    files, tmp_path, monkeypatch, out, error, words
+):
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    (tmp_path / "folder.csv").mkdir()
+    monkeypatch.setattr(comparison, "compare_rows", lambda *_, **__: pytest.fail("the comparison has begun"))
+    with pytest.raises(error, match=words):
+        compare(files["joint"], files["plain"], out=str(tmp_path / out))
+
+
+def test_a_full_disk_leaves_the_older_differences(files, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "c.csv").write_text("older", encoding="utf-8")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="c.csv: No space left on device; free the disk"):
+        compare(files["joint"], files["plain"], n_boot=2, out=str(tmp_path / "c.csv"))
+    assert (tmp_path / "c.csv").read_text(encoding="utf-8") == "older"
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv"])
