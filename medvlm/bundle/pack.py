@@ -17,15 +17,17 @@ LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 WEIGHTS = Path("models", "model.pt")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".cache"}
 STATE = ("_state.pt", "verify_model.ts", "stages.json", ".tmp")
+STAGE = "models/stage_*"
+"""Weights between the stages of a curriculum, and what lies beside them; the last stage leaves ``model.pt``."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip file can hold
 
 
 def pack(bundle: str, out: str = ".", allow_without_weights: bool = False, verify: bool = True) -> Path:
     """Verify a bundle, then pack it into ``<name>_v<version>.zip``, the release asset that MONAI's download expects.
 
-    The zip holds ``<name>/`` with LICENSE, configs, docs and models; logs, caches, evaluations and training states
-    stay out. The same bundle gives the same bytes on every machine. An entry of ``large_files`` whose file is packed
-    is left out, so that nothing is downloaded twice.
+    The zip holds ``<name>/`` with LICENSE, configs, docs and models; logs, caches, evaluations, training states and the
+    weights between two stages (``models/stage_*``) stay out. The same bundle gives the same bytes on every machine. An
+    entry of ``large_files`` whose file is packed is left out, so that nothing is downloaded twice.
 
     Args:
         bundle: name or path of the bundle.
@@ -70,7 +72,10 @@ def packed_files(root: Path) -> list[Path]:
     return sorted(
         path
         for path in files
-        if not LEFT_OUT & set(path.parts) and not path.name.endswith(STATE) and not path.name.startswith(".")
+        if not LEFT_OUT & set(path.parts)
+        and not path.name.endswith(STATE)
+        and not path.name.startswith(".")
+        and not path.match(STAGE)
     )
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import monai.bundle
 import pytest
 
-from medvlm.bundle.pack import pack
+from medvlm.bundle.pack import pack, packed_files
+from medvlm.metrics.operating_point import save_operating_point
 
 
 def test_holds_the_bundle_under_its_name_and_no_leftovers(toy, tmp_path):
-    for name in ("logs/events.1", "eval/evaluation.json", "models/joint_state.pt", "configs/__pycache__/x.pyc"):
+    stages = ("models/stage_1.pt", "models/stage_2.pt", "models/stage_1.settings.json")
+    for name in (
+        "logs/events.1", "eval/evaluation.json", "models/joint_state.pt", "configs/__pycache__/x.pyc", *stages
+    ):  # fmt: skip
         (toy / name).parent.mkdir(exist_ok=True)
         (toy / name).write_text("left over", encoding="utf-8")
     target = pack(str(toy), str(tmp_path / "out"))
@@ -59,6 +64,18 @@ def test_refuses_a_version_that_the_changelog_lacks(toy, tmp_path):
     file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "version": "0.2.0"}), encoding="utf-8")
     with pytest.raises(ValueError, match="version '0.2.0' of toy has no entry in changelog"):
         pack(str(toy), str(tmp_path))
+
+
+def test_keeps_the_configs_of_stages(toy):
+    (toy / "configs" / "stage_1_masks.json").write_text("{}", encoding="utf-8")
+    assert Path("configs/stage_1_masks.json") in packed_files(toy)
+
+
+def test_refuses_a_threshold_of_other_weights_unless_told_so(toy, tmp_path):
+    save_operating_point({"threshold": 0.3, "checkpoint_sha256": "ab" * 32}, toy / "models" / "operating_point.json")
+    with pytest.raises(ValueError, match=r"toy is not packed[\s\S]*was chosen for other weights \(ababab.*calibrate"):
+        pack(str(toy), str(tmp_path / "out"))
+    assert pack(str(toy), str(tmp_path / "out"), verify=False).is_file()
 
 
 def test_refuses_what_does_not_verify_unless_told_so(toy, tmp_path):

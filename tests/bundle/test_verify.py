@@ -8,6 +8,9 @@ import pytest
 
 from medvlm.bundle.publish import publish
 from medvlm.bundle.verify import verify
+from medvlm.handlers.case_files import sha256_of
+
+FITS = "operating point fits the weights"
 
 
 def failures(root, **kwargs):
@@ -85,6 +88,39 @@ def test_finds_files_that_are_missing_or_only_named(toy):
 def test_finds_a_personal_path(toy):
     (toy / "docs" / "README.md").write_text("Data in /home/someone/data.\n", encoding="utf-8")
     assert failures(toy)["paths"] == "docs/README.md:1 names /home/someone"
+
+
+def verdict_on_points(root, **kwargs):
+    return next(((r.verdict, r.detail) for r in verify(str(root), **kwargs).rows if r.check == FITS), None)
+
+
+def set_points(root, content, name: str = "operating_point"):
+    (root / "models" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_threshold_chosen_for_other_weights_is_found(toy):
+    assert verdict_on_points(toy) is None, "there is no threshold to judge"
+    set_points(toy, {"threshold": 0.3, "checkpoint_sha256": sha256_of(toy / "models" / "model.pt")})
+    assert verdict_on_points(toy) == ("ok", "models/operating_point.json was chosen for models/model.pt")
+    set_points(toy, {"threshold": 0.3, "checkpoint_sha256": "ab" * 32})
+    words = "models/operating_point.json was chosen for other weights (abababababab"
+    assert failures(toy)[FITS].startswith(words) and "overlay calibrate" in failures(toy)[FITS]
+    (toy / "models" / "model.pt").unlink()
+    words = "models/model.pt is not here to compare models/operating_point.json with"
+    assert verdict_on_points(toy, allow_without_weights=True) == ("look", words)
+
+
+def test_each_head_s_threshold_is_judged_by_the_weights_of_the_probe(toy):
+    (toy / "models" / "probe.pt").write_bytes(b"probe")
+    fit = {"threshold": 0.3, "checkpoint_sha256": sha256_of(toy / "models" / "probe.pt")}
+    set_points(toy, {"stenosis": fit, "occlusion": {**fit, "checkpoint_sha256": "ab" * 32}}, "operating_points")
+    assert failures(toy)[FITS].startswith("models/operating_points.json occlusion was chosen for other weights")
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"threshold": 2}, "x"])
+def test_a_file_that_holds_no_threshold_is_found(toy, content):
+    set_points(toy, content)
+    assert "models/operating_point.json holds no operating point" in failures(toy)[FITS]
 
 
 def test_publishing_dry_lists_what_would_be_uploaded(toy):
