@@ -21,15 +21,14 @@ from medvlm.bundle.audit import personal_paths
 from medvlm.bundle.locate import find_bundle
 from medvlm.bundle.report import Report
 from medvlm.handlers.case_files import sha256_of
-from medvlm.metrics.operating_point import check_operating_point, misfit
+from medvlm.metrics.operating_point import check_operating_point, file_for, misfit
 
 __all__ = ["SCHEMA", "verify"]
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
 NEEDED = ("LICENSE", "configs/metadata.json", "configs/inference.json", "docs/README.md", "docs/data_license.txt")
 WEIGHTS = "models/model.pt"
-POINTS = {"models/operating_point.json": WEIGHTS, "models/operating_points.json": "models/probe.pt"}
-"""Files of frozen thresholds, of one answer or of several by name, and the weights that they were chosen for."""
+POINTS_OF_HEADS, PROBE = "operating_points.json", "probe.pt"
 _NAMED_FILE = re.compile(r"(?:configs|docs|models|eval)/[\w./-]*\w\.\w+|(?<![\w/.])(?:LICENSE|large_files\.ya?ml)\b")
 
 
@@ -51,9 +50,8 @@ def verify(bundle: str, dataset_dir: str | None = None, allow_without_weights: b
     weights = (root / WEIGHTS).is_file() or _listed_as_large(root)
     missing = [] if weights else [f"{WEIGHTS} is missing: train the bundle, or list it in large_files.yml"]
     report.add("weights", missing, WEIGHTS, verdict="look" if allow_without_weights else "failed")
-    for file, belongs in POINTS.items():
-        if (root / file).is_file():
-            _check_points(report, root, file, belongs)
+    for file in sorted((root / "models").glob("operating_point*.json")):
+        _check_points(report, file)
     report.add("version", _version_problems(root), "in the changelog")
     report.add("metadata", _attempt(lambda: _verify_metadata(root)), f"valid against {SCHEMA.name}")
     for kind, file in (("train", "train.json"), ("infer", "inference.json")):
@@ -98,23 +96,27 @@ def _listed_as_large(root: Path) -> bool:
     return any(file.is_file() and WEIGHTS in file.read_text(encoding="utf-8") for file in files)
 
 
-def _check_points(report: Report, root: Path, file: str, weights: str) -> None:
-    """Add whether frozen thresholds were chosen for the weights that are there."""
-    check, there = "operating point fits the weights", (root / weights).is_file()
+def _check_points(report: Report, file: Path) -> None:
+    """Add whether frozen thresholds, of one answer or of several heads, were chosen for the weights that are there."""
+    check, heads = "operating point fits the weights", file.name == POINTS_OF_HEADS
+    weights = [path for path in file.parent.glob("*.pt") if (path.name == PROBE if heads else _is_of(file, path))]
     try:
-        content = json.loads((root / file).read_text(encoding="utf-8"))
-        points = {"": content} if file == "models/operating_point.json" else dict(content)
-        points = {name: check_operating_point(point) for name, point in points.items()}
-        digest = sha256_of(root / weights) if there else None
+        content = json.loads(file.read_text(encoding="utf-8"))
+        points = {name: check_operating_point(point) for name, point in (content if heads else {"": content}).items()}
+        digest = sha256_of(weights[0]) if weights else None
         reasons = {name: misfit(point, digest) for name, point in points.items()}
-    except (TypeError, ValueError) as error:
-        report.add(check, [f"{file} holds no operating point ({error}); choose it again (overlay calibrate)"])
+    except (AttributeError, TypeError, ValueError) as error:
+        report.add(check, [f"{file.name} holds no operating point ({error}); choose it again (overlay calibrate)"])
         return
-    problems = [" ".join(filter(None, [file, name, reason])) for name, reason in reasons.items() if reason]
-    if not there:
-        report.add(check, [f"{weights} is not here to compare {file} with"], verdict="look")
+    if not weights:
+        report.add(check, [f"the weights of {file.name} are not here to compare it with"], verdict="look")
         return
-    report.add(check, problems, f"{file} was chosen for {weights}")
+    problems = [" ".join(filter(None, [file.name, name, reason])) for name, reason in reasons.items() if reason]
+    report.add(check, problems, f"{file.name} was chosen for {weights[0].name}")
+
+
+def _is_of(point: Path, weights: Path) -> bool:
+    return file_for(weights.name) == point.name
 
 
 def _version_problems(root: Path) -> list[str]:

@@ -101,26 +101,35 @@ def set_points(root, content, name: str = "operating_point"):
 def test_a_threshold_chosen_for_other_weights_is_found(toy):
     assert verdict_on_points(toy) is None, "there is no threshold to judge"
     set_points(toy, {"threshold": 0.3, "checkpoint_sha256": sha256_of(toy / "models" / "model.pt")})
-    assert verdict_on_points(toy) == ("ok", "models/operating_point.json was chosen for models/model.pt")
+    assert verdict_on_points(toy) == ("ok", "operating_point.json was chosen for model.pt")
     set_points(toy, {"threshold": 0.3, "checkpoint_sha256": "ab" * 32})
-    words = "models/operating_point.json was chosen for other weights (abababababab"
+    words = "operating_point.json was chosen for other weights (abababababab"
     assert failures(toy)[FITS].startswith(words) and "overlay calibrate" in failures(toy)[FITS]
     (toy / "models" / "model.pt").unlink()
-    words = "models/model.pt is not here to compare models/operating_point.json with"
+    words = "the weights of operating_point.json are not here to compare it with"
     assert verdict_on_points(toy, allow_without_weights=True) == ("look", words)
+
+
+def test_further_weights_have_a_threshold_of_their_own(toy):
+    (toy / "models" / "model_3d.pt").write_bytes(b"volumes")
+    fit = {"threshold": 0.3, "checkpoint_sha256": sha256_of(toy / "models" / "model_3d.pt")}
+    set_points(toy, fit, "operating_point_3d")
+    assert verdict_on_points(toy) == ("ok", "operating_point_3d.json was chosen for model_3d.pt")
+    set_points(toy, fit)
+    assert failures(toy)[FITS].startswith("operating_point.json was chosen for other weights")
 
 
 def test_each_head_s_threshold_is_judged_by_the_weights_of_the_probe(toy):
     (toy / "models" / "probe.pt").write_bytes(b"probe")
     fit = {"threshold": 0.3, "checkpoint_sha256": sha256_of(toy / "models" / "probe.pt")}
     set_points(toy, {"stenosis": fit, "occlusion": {**fit, "checkpoint_sha256": "ab" * 32}}, "operating_points")
-    assert failures(toy)[FITS].startswith("models/operating_points.json occlusion was chosen for other weights")
+    assert failures(toy)[FITS].startswith("operating_points.json occlusion was chosen for other weights")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"threshold": 2}, "x"])
 def test_a_file_that_holds_no_threshold_is_found(toy, content):
     set_points(toy, content)
-    assert "models/operating_point.json holds no operating point" in failures(toy)[FITS]
+    assert "operating_point.json holds no operating point" in failures(toy)[FITS]
 
 
 def test_publishing_dry_lists_what_would_be_uploaded(toy):
