@@ -136,7 +136,7 @@ def test_grad_cam_sees_the_class_through_the_encoder():
 
 
 def test_unfitting_size_names_the_remedy():
-    with pytest.raises(ValueError, match=r"divisible by 8, got \(20, 16\); choose a multiple of 8 .*DivisiblePad\(k=8\)"):
+    with pytest.raises(ValueError, match=r"divisible by 8, got \(20, 16\); choose a multiple of 8"):
         seeded()(torch.randn(1, 1, 20, 16))
 
 
