@@ -19,6 +19,7 @@ from medvlm.handlers.case_files import input_header, save_nifti, sha256_of, whol
 from medvlm.handlers.case_folders import CaseFolders, json_text, versions
 from medvlm.handlers.mask_gate import gate_words
 from medvlm.handlers.verdict import judge, read_operating_point
+from medvlm.handlers.whole_heads import CAUTION, looks_whole
 from medvlm.metrics.activation_energy import energy_inside
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay
 
@@ -53,6 +54,8 @@ class CaseWriter(CaseFolders):
         overlay: draw ``overlay.png``.
         resume: leave out cases that are already there from the same input, weights and settings.
         threshold_settings: in use, those that must be the ones under which the frozen threshold was chosen.
+        brain_extracted: volumes should be brain-extracted: the summary and ``caution`` of the manifest tell of one that
+            looks like a whole head.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class CaseWriter(CaseFolders):
         overlay: bool = True,
         resume: bool = True,
         threshold_settings: Mapping[str, Any] | None = None,
+        brain_extracted: bool = False,
     ) -> None:
         super().__init__(output_dir, cases, "image", resume)
         self.regions = list(regions)
@@ -79,6 +83,7 @@ class CaseWriter(CaseFolders):
         self.none_below = none_below
         self.mask_threshold = mask_threshold
         self.overlay = overlay
+        self.brain_extracted = brain_extracted
         self._checkpoint_hash: str | None = None
 
     def write(self, item: Mapping[str, Any]) -> Path:
@@ -148,7 +153,7 @@ class CaseWriter(CaseFolders):
             "checkpoint": self._weights_hash(),
             "settings": self.settings,
             "operating_point": self._point(),
-            "rules": [self.none_below, self.mask_threshold, self.overlay, self.regions],
+            "rules": [self.none_below, self.mask_threshold, self.overlay, self.regions, self.brain_extracted],
         }
 
     def _manifest(self, case: dict, item: Mapping[str, Any], affine: np.ndarray, picture: bool) -> dict[str, Any]:
@@ -178,6 +183,8 @@ class CaseWriter(CaseFolders):
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
         said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=kind)
+        caution = CAUTION if self.brain_extracted and not picture and looks_whole(_array(item["native"])[0]) else ""
+        said["summary"] += f"\n{caution}" if caution else ""
         lacking = self._lacking(item)
         if lacking:
             said["summary"] += f"\nWithout {', '.join(lacking)}, which the case does not have"
@@ -188,6 +195,7 @@ class CaseWriter(CaseFolders):
             "case_id": case["case_id"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **said,
+            "caution": caution,
             "mask_gate": gate,
             "volumes_ml": volumes,
             "voxels": voxels,

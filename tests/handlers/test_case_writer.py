@@ -334,3 +334,13 @@ def test_the_summary_names_channels_that_a_case_does_not_have(writer):
     assert manifest["summary"].endswith("Without T1c, T2, which the case does not have")
     whole = writer(output_dir=folder.parent / "whole", **make).write(item() | {"channels_present": torch.ones(3)})
     assert "Without" not in json.loads((whole / "manifest.json").read_text(encoding="utf-8"))["summary"]
+
+
+def test_a_whole_head_is_cautioned_about_in_volumes_only_where_brains_are_expected(writer, tmp_path):
+    def manifest(name, **settings):
+        folder = writer(output_dir=tmp_path / name, **settings).write(item())
+        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+    cautioned, plain = manifest("a", brain_extracted=True), manifest("b")
+    assert cautioned["caution"].startswith("Not brain-extracted") and cautioned["caution"] in cautioned["summary"]
+    assert plain["caution"] == "" and "extracted" not in plain["summary"]
