@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import locale
+import logging
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medvlm.bundle.locate import find_bundle
@@ -13,6 +17,8 @@ from medvlm.bundle.pack import packed_files
 from medvlm.bundle.verify import verify
 
 __all__ = ["publish"]
+
+logger = logging.getLogger(__name__)
 
 
 def publish(bundle: str, repo: str, dry_run: bool = False, private: bool = True, tag_latest: bool = False) -> str:
@@ -63,12 +69,30 @@ def _push(root: Path, files: list[Path], repo: str, version: str, private: bool,
             copy = Path(folder) / root.name / path
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / path, copy)
-        url = monai.bundle.push_to_hf_hub(
-            repo=repo,
-            name=root.name,
-            bundle_dir=folder,
-            private=private,
-            version=version,
-            tag_as_latest_version=tag_latest,
-        )
+        with _utf8_files():
+            url = monai.bundle.push_to_hf_hub(
+                repo=repo,
+                name=root.name,
+                bundle_dir=folder,
+                private=private,
+                version=version,
+                tag_as_latest_version=tag_latest,
+            )
     return str(url)
+
+
+@contextmanager
+def _utf8_files() -> Iterator[None]:
+    """Let MONAI, which names no encoding, read the model card as UTF-8 where the locale says ASCII.
+
+    The locale may be that of the user, or the one that a reader of images has set.
+    """
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    except locale.Error:
+        logger.debug("there is no locale C.UTF-8 here; %s stays", before)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import os
 import shutil
 import socket
@@ -265,7 +266,7 @@ def test_a_release_downloads_from_the_hubs(trained, released, tmp_path, monkeypa
     arrived(tmp_path / "got", trained, monkeypatch)
 
 
-def test_the_hub_would_get_what_a_release_holds(trained, tmp_path, monkeypatch):
+def test_the_hub_would_get_what_a_release_holds(trained, tmp_path, monkeypatch, request):
     sent: dict[str, list] = {"files": [], "tags": []}
 
     class Hub:
@@ -284,6 +285,9 @@ def test_the_hub_would_get_what_a_release_holds(trained, tmp_path, monkeypatch):
             sent["tags"].append(tag)
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")  # as the reader of an image may leave it
+    request.addfinalizer(lambda: locale.setlocale(locale.LC_CTYPE, before))
     assert "would upload to owner/brats" in publish(str(trained), "owner/brats", dry_run=True)
     assert sent == {"files": [], "tags": []}
     assert "https://example.org/owner/brats" in publish(str(trained), "owner/brats")
