@@ -29,6 +29,11 @@ def _check_nested(values: Mapping[str, Sequence[int]]) -> None:
             )
 
 
+def _check_channels(masks: torch.Tensor, regions: Sequence[str]) -> None:
+    if len(masks) != len(regions):
+        raise ValueError(f"masks must have one channel a region {regions}, got shape {tuple(masks.shape)}.")
+
+
 def _like(out: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     return MetaTensor(out).copy_meta_from(source) if isinstance(source, MetaTensor) else out
 
@@ -169,8 +174,7 @@ class NestRegions(Transform):
         Returns:
             The same shape and type.
         """
-        if len(masks) != len(self.regions):
-            raise ValueError(f"masks must have one channel a region {self.regions}, got shape {tuple(masks.shape)}.")
+        _check_channels(masks, self.regions)
         if not self.pairs:
             return masks
         out = masks.clone()
@@ -233,8 +237,7 @@ class RegionsToLabels(Transform):
         Returns:
             ``(1, X, Y[, Z])`` uint8.
         """
-        if len(masks) != len(self.regions):
-            raise ValueError(f"masks must have one channel a region {self.regions}, got shape {tuple(masks.shape)}.")
+        _check_channels(masks, self.regions)
         plain = masks.as_tensor() if isinstance(masks, MetaTensor) else torch.as_tensor(masks)
         out = torch.zeros((1, *plain.shape[1:]), dtype=torch.uint8, device=plain.device)
         for region in PAINT_ORDER:

@@ -37,12 +37,13 @@ def _tracking_ids() -> set[str]:
 
 
 PROPERTY_IDS = _property_ids()
+TRACKING_IDS = _tracking_ids()
 STANDARD_IDS = (
     {"initialize", "run", "finalize", "imports"}
     | {"displayable_configs"}  # read by MONAI Label
     | {"checkpoint"}  # read by medvlm.bundle.loading
     | {name.split("::")[0] for name in PROPERTY_IDS}
-    | _tracking_ids()
+    | TRACKING_IDS
 )
 
 

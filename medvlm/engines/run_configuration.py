@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
+from medvlm.engines.config_problems import TRACKING_IDS
+from medvlm.engines.running import callers
+from medvlm.handlers.case_files import sha256_of
 from medvlm.trained_settings import QUIET_IDS
 
 __all__ = ["run_configuration"]
@@ -29,15 +29,14 @@ def run_configuration(files: Iterable[str | Path | None] = ()) -> dict[str, str]
         are left out: ``QUIET_IDS``, those of MONAI's experiment tracking, those that start with ``_``.
     """
     found: dict[str, str] = {}
-    quiet = {*QUIET_IDS, *(key for settings in DEFAULT_EXP_MGMT_SETTINGS.values() for key in settings["configs"])}
+    quiet = TRACKING_IDS.union(QUIET_IDS)
     for key, value in _running_parser().get().items():
         if key not in quiet and not str(key).startswith("_"):
             _flatten(value, str(key), found)
     found["processes"] = str(dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1)
     for file in filter(None, files):
         path = Path(file)
-        text = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
-        found[f"contents of {path.name}"] = text
+        found[f"contents of {path.name}"] = sha256_of(path) if path.is_file() else "absent"
     return found
 
 
@@ -51,12 +50,10 @@ def _flatten(value: Any, name: str, found: dict[str, str]) -> None:
 
 
 def _running_parser() -> ConfigParser:
-    frame = sys._getframe(1)
-    while frame is not None:
+    for frame in callers():
         owner = frame.f_locals.get("self")
         if isinstance(owner, ConfigWorkflow):
             return owner.parser
         if isinstance(owner, ConfigParser):
             return owner
-        frame = frame.f_back
     raise RuntimeError("run_configuration() looks at the config that calls it: use it in one.")

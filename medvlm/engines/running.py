@@ -21,7 +21,7 @@ def bundle_root() -> str:
         An absolute path; the working directory where no caller knows a file (a parser made by hand: set
         ``bundle_root`` there).
     """
-    for frame in _callers():
+    for frame in callers():
         owner = frame.f_locals.get("self")
         if isinstance(owner, ConfigWorkflow):
             root = owner.__dict__.get("config_root_path")
@@ -39,7 +39,8 @@ def command_line() -> str:
     return shlex.join(["python", *words[1:]])
 
 
-def _callers() -> Iterator[FrameType]:
+def callers() -> Iterator[FrameType]:
+    """The frames of the calls that led here, innermost first: MONAI gives a config no other word of who runs it."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         yield frame

@@ -23,6 +23,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from monai.bundle.scripts import create_workflow
 
 from medvlm.engines.config_problems import OwnFiles, dropped_overrides, find_problems, idle_overrides, references
+from medvlm.engines.running import callers
 from medvlm.engines.tolerant import innermost
 from medvlm.spelling import did_you_mean
 
@@ -53,8 +54,7 @@ class _Running:
     @classmethod
     def find(cls) -> _Running:
         running = cls()
-        frame = sys._getframe(1)
-        while frame is not None:
+        for frame in callers():
             owner = frame.f_locals.get("self")
             if running.workflow is None and isinstance(owner, ConfigWorkflow):
                 running.workflow, running.parser = owner, owner.parser
@@ -66,7 +66,6 @@ class _Running:
                 running.overrides = {k: v for k, v in arguments.items() if k not in _WORKFLOW_ARGUMENTS}
                 running.dropped = [*_nones(frame, "kwargs"), *_nones(frame.f_back, "override")]
                 break
-            frame = frame.f_back
         return running
 
 
