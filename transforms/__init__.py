@@ -15,6 +15,7 @@ from transforms.components import DropSmallComponents, DropSmallComponentsd
 from transforms.empty_masks import RandForgetEmptyMaskd
 from transforms.geometry import FitInPlane, FitInPlaned, SpacingSafed
 from transforms.given_targets import SoftPositivesd, TeacherFeaturesd
+from transforms.heads import RandHead, RandHeadd
 from transforms.intensity import BrainZScore, BrainZScored, brain_foreground, is_foreground
 from transforms.photos import PhotoReader
 from transforms.picking import PickCased
@@ -61,6 +62,8 @@ __all__ = [
     "RandCineIntensityd",
     "RandDropViewd",
     "RandForgetEmptyMaskd",
+    "RandHead",
+    "RandHeadd",
     "RandModalityDropout",
     "RandModalityDropoutd",
     "RandSlice",

@@ -116,7 +116,13 @@ def test_the_3d_overlay_trains_with_modality_dropout(run, phantoms, tmp_path):
     """On volumes with named modalities: the pictures of the mixed datalist are none."""
     volumes = tmp_path / "volumes.json"
     prepare("brats2021", root=phantoms / "brats2021", out=volumes, fractions=(0.5, 0.25, 0.25))
-    settings = {"network_def::features": [8, 8, 16], "volume_size": [48, 48, 16], "epoch_samples": 4, "batch_size": 1}
+    settings = {
+        "network_def::features": [8, 8, 16],
+        "volume_size": [48, 48, 16],
+        "epoch_samples": 4,
+        "batch_size": 1,
+        "whole_heads": 1.0,
+    }
     run(
         ["train", "train_3d"],
         datalist=str(volumes),
@@ -145,9 +151,7 @@ def test_two_gloo_processes_train_under_torchrun(bundle, phantoms, tiny, tmp_pat
     assert (tmp_path / "model.pt").is_file()
 
 
-def test_a_killed_run_resumes_bit_for_bit_and_only_with_its_settings(
-    bundle, phantoms, tiny, monai_run, run, tmp_path
-):
+def test_a_killed_run_resumes_bit_for_bit_and_only_with_its_settings(bundle, phantoms, tiny, monai_run, run, tmp_path):
     tiny = {**tiny, "epochs": 3, "pictures": 0}
 
     def flags(folder):
