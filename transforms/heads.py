@@ -9,10 +9,11 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable, RandomizableTransform
+from monai.utils import ensure_tuple
 from scipy import ndimage
 
 EXTRACTED = ("brats", "msd")
-"""How the sources are named whose images show extracted brains."""
+"""How the names of the sources begin whose images show extracted brains, in lower case."""
 FLUID_PX, BONE_PX, SCALP_PX = (0.5, 3.0), (1.5, 5.0), (1.5, 6.0)
 """Thickness of the layers around the brain, in pixels of an image of 128."""
 LEVELS = {
@@ -28,7 +29,7 @@ LEVELS = {
 
 
 def _field(rng: np.random.RandomState, shape: Sequence[int], cells: int) -> np.ndarray:
-    """A smooth random field ``(X, Y[, Z])`` of about mean 0 and standard deviation 1, ``cells`` bumps a side."""
+    """A smooth random field ``(X, Y[, Z])`` of mean 0 and a standard deviation of about 0.7, ``cells`` bumps a side."""
     coarse = rng.standard_normal([min(cells, side) + 1 for side in shape]).astype(np.float32)
     mode = "bilinear" if len(shape) == 2 else "trilinear"
     fine = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], tuple(shape), mode=mode)
@@ -36,25 +37,25 @@ def _field(rng: np.random.RandomState, shape: Sequence[int], cells: int) -> np.n
 
 
 class RandHead(Randomizable):
-    """Draw a head around an extracted brain: fluid, bone with marrow, scalp, soft tissue with air below the brain.
+    """Draw a head around an extracted brain: fluid, bone with marrow, scalp, and in half of the draws a face.
 
     Data sets with tumour masks hold extracted brains, so that a network trained on them outlines scalp, or a whole
     bright brain, in an image of a head. Layers of random thickness and brightness around the brain (in the manner of
     SynthSeg's random contrasts, Billot et al., Medical Image Analysis 2023) show it both with the same masks. The
-    brain shrinks to make room, a coil's shading falls on all of it, and what results is z-scored over the head, as
-    ``BrainZScore`` does with a whole head.
+    brain shrinks to make room, a coil's shading falls on all of it, and what results is z-scored over the head, each
+    slice by itself where slices are given. A volume of 144 x 176 x 144 and four channels takes about 2 s.
 
     Args:
         brain_share: range of the factor by which the brain shrinks in plane.
-        shading: largest standard deviation of the coil's shading (log scale).
+        shading: largest factor of the coil's shading (log scale), whose standard deviation is about 1 times it.
     """
 
     def __init__(self, brain_share: tuple[float, float] = (0.6, 0.9), shading: float = 0.35) -> None:
-        low, high = brain_share
-        if not 0 < low <= high <= 1:
+        if len(tuple(brain_share)) != 2 or not 0 < brain_share[0] <= brain_share[1] <= 1:
             raise ValueError(f"brain_share must be a range within 0 to 1, got {tuple(brain_share)}.")
-        if shading < 0:
-            raise ValueError(f"shading must not be negative, got {shading}; 0 is none.")
+        if not 0 <= shading < np.inf:
+            raise ValueError(f"shading must be a number of at least 0, got {shading}; 0 is none.")
+        low, high = brain_share
         self.brain_share, self.shading = (float(low), float(high)), float(shading)
         self.share, self.shift = self.brain_share[1], (0.0, 0.0)
 
@@ -92,7 +93,7 @@ class RandHead(Randomizable):
         """Draw the head.
 
         Args:
-            image: ``(C, X, Y[, Z])``, z-scored, background exactly 0 and the same in every channel.
+            image: ``(C, X, Y[, Z])``, z-scored, background exactly 0; what lies inside in any channel is the brain.
 
         Returns:
             The same shape; a channel that is all background stays 0.
@@ -157,7 +158,10 @@ class RandHead(Randomizable):
         return float(np.clip(40 / radius_px, 1.0, 3.5))
 
     def _face(self, brain: np.ndarray, beyond_bone: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """An oval of face or neck, wider than the brain's slice: it, its skin, and the air and the eyes inside."""
+        """An oval of face or neck, mostly wider than the brain: it, its skin, and the air and the eyes inside.
+
+        In a volume it lies below the middle of the brain, with the eyes in its upper half.
+        """
         rng, shape = self.R, brain.shape
         x, y = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape[:2]), indexing="ij")
         if len(shape) == 3:
@@ -166,14 +170,25 @@ class RandHead(Randomizable):
         cx, cy = (2 * at / (n - 1) - 1 for at, n in zip(middle, shape[:2], strict=True))
         wide, long = rng.uniform(0.55, 0.9), rng.uniform(0.65, 1.0)
         oval = ((x - cx) / wide) ** 2 + ((y - cy + rng.uniform(-0.1, 0.25)) / long) ** 2
+        below, level = self._below(brain)
+        oval = np.where(below, oval, np.inf)
         face = np.broadcast_to(oval < 1, shape)
         rim = np.broadcast_to((oval > rng.uniform(0.75, 0.95)) & (oval < 1), shape)
         extras = {"hollow": (_field(rng, shape, 10) > rng.uniform(0.8, 2.0)) & beyond_bone & ~rim & face}
         if rng.random() < 0.5:
             apart, size, front = rng.uniform(0.2, 0.4), rng.uniform(0.1, 0.18), cy - rng.uniform(0.5, 0.8)
             eyes = np.minimum((x - cx - apart) ** 2, (x - cx + apart) ** 2) + (y - front) ** 2 < size**2
-            extras["eye"] = np.broadcast_to(eyes, shape)
+            extras["eye"] = np.broadcast_to(eyes & level, shape)
         return face, rim, extras
+
+    @staticmethod
+    def _below(brain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where a face may lie, and where its eyes: everywhere in a slice, by its height ``(Z,)`` in a volume."""
+        if brain.ndim == 2:
+            return np.True_, np.True_
+        levels = np.flatnonzero(brain.any((0, 1)))
+        height = (np.arange(brain.shape[2]) - levels[0]) / max(1, levels[-1] - levels[0])
+        return height < 0.5, (height > 0.2) & (height < 0.4)
 
     def _coil(self, shape: Sequence[int]) -> np.ndarray:
         """Log of the coil's shading ``(X, Y[, Z])``: a slope, a surface coil's dark middle, and some unevenness."""
@@ -189,14 +204,16 @@ class RandHead(Randomizable):
 class RandHeadd(RandomizableTransform, MapTransform):
     """Dictionary form of ``RandHead``: the brain shrinks in every key, and the head is drawn in the images.
 
-    Only cases of sources with extracted brains get one, since a head around a head is none.
+    Only cases of sources with extracted brains get one, since a head around a head is none. Several images get heads of
+    their own.
 
     Args:
         keys: images ``(C, X, Y[, Z])``, z-scored, background exactly 0, first axis to the Left and second to Posterior,
             and masks.
         prob: chance that a case gets a head.
-        label_keys: which of the keys are masks.
-        sources: beginnings of the names of sources whose images show extracted brains; None for every case.
+        label_keys: which of the keys are masks; by default ``label``.
+        sources: beginnings of the names of sources whose images show extracted brains, capitals or not; None for every
+            case.
         brain_share: see ``RandHead``.
         shading: see ``RandHead``.
         allow_missing_keys: skip keys that the case does not have.
@@ -209,7 +226,7 @@ class RandHeadd(RandomizableTransform, MapTransform):
         self,
         keys: KeysCollection = ("image", "label"),
         prob: float = 0.3,
-        label_keys: Sequence[str] = ("label",),
+        label_keys: KeysCollection | None = None,
         sources: Sequence[str] | None = EXTRACTED,
         brain_share: tuple[float, float] = (0.6, 0.9),
         shading: float = 0.35,
@@ -219,10 +236,17 @@ class RandHeadd(RandomizableTransform, MapTransform):
         RandomizableTransform.__init__(self, prob)
         if not 0 <= prob <= 1:
             raise ValueError(f"prob must be between 0 and 1, got {prob}.")
-        if isinstance(sources, str):
-            raise ValueError(f"sources must be a list of beginnings of names, got {sources!r}; write [{sources!r}].")
-        self.label_keys = tuple(label_keys)
-        self.sources = None if sources is None else tuple(sources)
+        if isinstance(sources, str) or (sources is not None and not len(sources)):
+            raise ValueError(
+                f"sources must be a list of beginnings of names such as {list(EXTRACTED)}, or None for every case, "
+                f"got {sources!r}."
+            )
+        self.label_keys = (
+            tuple(k for k in self.keys if k == "label") if label_keys is None else ensure_tuple(label_keys)
+        )
+        if strangers := sorted(set(map(str, self.label_keys)) - set(map(str, self.keys))):
+            raise ValueError(f"label_keys must be among the keys {self.keys}, got {strangers}; name the masks there.")
+        self.sources = None if sources is None else tuple(str(name).lower() for name in sources)
         self.head = RandHead(brain_share, shading)
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandHeadd:
@@ -240,7 +264,7 @@ class RandHeadd(RandomizableTransform, MapTransform):
         """
         d = dict(data)
         self.randomize(None)
-        wanted = self.sources is None or str(d.get("source", "")).startswith(self.sources)
+        wanted = self.sources is None or str(d.get("source", "")).lower().startswith(self.sources)
         if not self._do_transform or not wanted:
             return d
         self.head.randomize()
