@@ -10,6 +10,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable, Transform
 
+from transforms.conventions import like
+
 
 class ForegroundOnly(Randomizable, Transform):
     """Apply an intensity transform to the foreground of a z-scored image, and leave the background exactly 0.
@@ -68,7 +70,7 @@ class ForegroundOnly(Randomizable, Transform):
                 values = channel[inside]
                 if values.numel() > 1 and values.std(correction=0) > 0:
                     channel[inside] = (values - values.mean()) / values.std(correction=0)
-        return MetaTensor(out).copy_meta_from(image) if isinstance(image, MetaTensor) else out
+        return like(out, image)
 
 
 class ForegroundOnlyd(Randomizable, MapTransform):

@@ -10,12 +10,10 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform, Transform
 
+from transforms.conventions import check_probability, like
+
 UNNAMED = "MRI"  # an MR image of unstated weighting
 PRESENT = "channels_present"
-
-
-def _like(out: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    return MetaTensor(out).copy_meta_from(source) if isinstance(source, MetaTensor) else out
 
 
 def _called(data: Mapping[Hashable, object], key: Hashable) -> str:
@@ -83,7 +81,7 @@ class SelectChannels(Transform):
         for index, name in enumerate(self.channels):
             if name in names:
                 out[index] = plain[names.index(name)]
-        return _like(out, image), present
+        return like(out, image), present
 
 
 class SelectChannelsd(MapTransform):
@@ -133,8 +131,7 @@ class RandModalityDropout(RandomizableTransform):
     """
 
     def __init__(self, prob: float = 0.1, min_kept: int = 1) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f"prob must be between 0 and 1, got {prob}.")
+        check_probability(prob)
         if min_kept < 1:
             raise ValueError(f"min_kept must be at least 1, got {min_kept}; an image without channels shows nothing.")
         super().__init__(prob)
@@ -237,8 +234,7 @@ class RandChanneld(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        if not 0 <= prob <= 1:
-            raise ValueError(f"prob must be between 0 and 1, got {prob}.")
+        check_probability(prob)
         self.select = SelectChannelsd(keys, channels, allow_missing_keys=allow_missing_keys)
         self.channels = self.select.select.channels
 

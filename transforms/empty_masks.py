@@ -8,6 +8,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
+from transforms.conventions import check_probability
+
 
 class RandForgetEmptyMaskd(RandomizableTransform, MapTransform):
     """Call the mask of a sample without tumour unknown, with a probability; its class stays known.
@@ -23,8 +25,7 @@ class RandForgetEmptyMaskd(RandomizableTransform, MapTransform):
     """
 
     def __init__(self, keys: KeysCollection = "label", prob: float = 0.5, known_key: str = "mask_known") -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f"prob must be between 0 and 1, got {prob}.")
+        check_probability(prob)
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
         self.known_key = known_key

@@ -12,6 +12,8 @@ from monai.transforms import MapTransform, Randomizable, RandomizableTransform
 from monai.utils import ensure_tuple
 from scipy import ndimage
 
+from transforms.conventions import check_probability, like
+
 EXTRACTED = ("brats", "msd")
 """How the names of the sources begin whose images show extracted brains, in lower case."""
 FLUID_PX, BONE_PX, SCALP_PX = (0.5, 3.0), (1.5, 5.0), (1.5, 6.0)
@@ -34,6 +36,12 @@ def _field(rng: np.random.RandomState, shape: Sequence[int], cells: int) -> np.n
     mode = "bilinear" if len(shape) == 2 else "trilinear"
     fine = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], tuple(shape), mode=mode)
     return fine[0, 0].numpy()
+
+
+def _plane(shape: Sequence[int]) -> list[np.ndarray]:
+    """X and Y from -1 to 1, each ``(X, Y)`` or for a volume ``(X, Y, 1)``."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape[:2]), indexing="ij")
+    return [axis[..., None] for axis in axes] if len(shape) == 3 else axes
 
 
 class RandHead(Randomizable):
@@ -163,9 +171,7 @@ class RandHead(Randomizable):
         In a volume it lies below the middle of the brain, with the eyes in its upper half.
         """
         rng, shape = self.R, brain.shape
-        x, y = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape[:2]), indexing="ij")
-        if len(shape) == 3:
-            x, y = x[..., None], y[..., None]
+        x, y = _plane(shape)
         middle = np.argwhere(brain.any(tuple(range(2, len(shape))))).mean(0)
         cx, cy = (2 * at / (n - 1) - 1 for at, n in zip(middle, shape[:2], strict=True))
         wide, long = rng.uniform(0.55, 0.9), rng.uniform(0.65, 1.0)
@@ -192,12 +198,10 @@ class RandHead(Randomizable):
 
     def _coil(self, shape: Sequence[int]) -> np.ndarray:
         """Log of the coil's shading ``(X, Y[, Z])``: a slope, a surface coil's dark middle, and some unevenness."""
-        axes = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape[:2]), indexing="ij")
+        axes = _plane(shape)
         slope = sum(self.R.normal() * axis for axis in axes)
         bowl = self.R.normal(0.3, 1) * sum(axis**2 for axis in axes)
         field = 0.6 * slope + bowl
-        if len(shape) == 3:
-            field = field[..., None]
         return self.R.uniform(0, self.shading) * (field + 0.5 * _field(self.R, shape, 3))
 
 
@@ -234,8 +238,7 @@ class RandHeadd(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        if not 0 <= prob <= 1:
-            raise ValueError(f"prob must be between 0 and 1, got {prob}.")
+        check_probability(prob)
         if isinstance(sources, str) or (sources is not None and not len(sources)):
             raise ValueError(
                 f"sources must be a list of beginnings of names such as {list(EXTRACTED)}, or None for every case, "
@@ -272,5 +275,5 @@ class RandHeadd(RandomizableTransform, MapTransform):
             given, label = d[key], key in self.label_keys
             out = self.head.shrunk(given, smooth=not label)
             out = out.to(given.dtype) if label else self.head.around(out)
-            d[key] = MetaTensor(out).copy_meta_from(given) if isinstance(given, MetaTensor) else out
+            d[key] = like(out, given)
         return d

@@ -7,9 +7,10 @@ from collections.abc import Callable, Hashable, Mapping
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from scipy import ndimage
+
+from transforms.conventions import like
 
 FRAME_DEPTH = 0.12  # a drawn frame or a bar lies within this share of a side
 CLEAN_SHARE = 0.04  # dim voxels per bright one; skull-stripped scans < 0.03, pictures and whole heads > 0.06
@@ -200,7 +201,7 @@ class BrainZScore(Transform):
             inside = volume[mask]
             target[mask] = (inside - inside.mean(dtype=np.float64)) / inside.std(dtype=np.float64)
         out = torch.from_numpy(scored)
-        return MetaTensor(out).copy_meta_from(image) if isinstance(image, MetaTensor) else out
+        return like(out, image)
 
 
 class BrainZScored(MapTransform):

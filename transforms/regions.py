@@ -11,6 +11,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
+from transforms.conventions import like
+
 NESTED = ("ET", "TC", "WT")  # each is a part of the next
 PAINT_ORDER = ("WT", "TC", "ET")  # the smaller region is painted over the larger
 DATASTORE = "datastore_v2.json"  # lies beside the images that MONAI Label serves
@@ -32,10 +34,6 @@ def _check_nested(values: Mapping[str, Sequence[int]]) -> None:
 def _check_channels(masks: torch.Tensor, regions: Sequence[str]) -> None:
     if len(masks) != len(regions):
         raise ValueError(f"masks must have one channel a region {regions}, got shape {tuple(masks.shape)}.")
-
-
-def _like(out: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    return MetaTensor(out).copy_meta_from(source) if isinstance(source, MetaTensor) else out
 
 
 class LabelsToRegions(Transform):
@@ -89,7 +87,7 @@ class LabelsToRegions(Transform):
         for index, region in enumerate(self.regions):
             table[list(values[region]), index] = 1
         out = torch.stack([column[plain.long()] for column in table.T.contiguous()])
-        return _like(out, label)
+        return like(out, label)
 
 
 class LabelsToRegionsd(MapTransform):
@@ -139,7 +137,7 @@ class LabelsToRegionsd(MapTransform):
                 )
             else:
                 shape = (len(self.convert.regions), *label.shape[1:])
-                d[key] = _like(torch.zeros(shape, dtype=torch.uint8), label)
+                d[key] = like(torch.zeros(shape, dtype=torch.uint8), label)
         return d
 
 
@@ -243,7 +241,7 @@ class RegionsToLabels(Transform):
         for region in PAINT_ORDER:
             if region in self.regions:
                 out[0][plain[self.regions.index(region)] > self.threshold] = self.values[region]
-        return _like(out, masks)
+        return like(out, masks)
 
 
 class RegionsToLabelsd(MapTransform):
