@@ -98,6 +98,7 @@ def test_the_phantom_budget_trains_every_stage(run, phantoms, tmp_path, weightin
     datalist = tmp_path / "with_healthy_masks.json"
     prepare("mixed", root=phantoms, out=datalist, fractions=(0.5, 0.25, 0.25), healthy_masks=True)
     settings = {"datalist": str(datalist), "ckpt_dir": str(tmp_path), "epoch_samples": 32, "weighting": weighting}
+    settings["task_weights_per_stage::joint"] = {"mask": 1.0, "tumour": 0.5}  # the overlay's own are the default's
     for stage in ("stage_1_segmentation", "stage_2_classification", "stage_3_joint"):
         run(["train", stage, "averaging", "phantom"], log_dir=str(tmp_path / stage), **settings)
     assert {"stage_1.pt", "stage_2.pt", "model.pt"} <= {p.name for p in tmp_path.iterdir()}
