@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transforms.augment import ForegroundOnly, ForegroundOnlyd
 from transforms.boxes import Boxesd
+from transforms.brain import ExtractBrain, ExtractBraind, brain_in_head
 from transforms.channels import RandChanneld, RandModalityDropout, RandModalityDropoutd, SelectChannels, SelectChannelsd
 from transforms.cine import Cine, CineInfo
 from transforms.cine_augment import RandCineAffined, RandCineIntensityd, RandDropViewd
@@ -42,6 +43,8 @@ __all__ = [
     "CineReader",
     "DropSmallComponents",
     "DropSmallComponentsd",
+    "ExtractBrain",
+    "ExtractBraind",
     "FitInPlane",
     "FitInPlaned",
     "ForegroundOnly",
@@ -82,6 +85,7 @@ __all__ = [
     "TeacherFeaturesd",
     "Tokenised",
     "brain_foreground",
+    "brain_in_head",
     "clean_report",
     "is_foreground",
     "normalise_text",

@@ -19,7 +19,7 @@ from medvlm.handlers.case_files import input_header, save_nifti, sha256_of, whol
 from medvlm.handlers.case_folders import CaseFolders, json_text, versions
 from medvlm.handlers.mask_gate import gate_words
 from medvlm.handlers.verdict import judge, read_operating_point
-from medvlm.handlers.whole_heads import CAUTION, looks_whole
+from medvlm.handlers.whole_heads import extraction_words
 from medvlm.metrics.activation_energy import energy_inside
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay
 
@@ -54,8 +54,8 @@ class CaseWriter(CaseFolders):
         overlay: draw ``overlay.png``.
         resume: leave out cases that are already there from the same input, weights and settings.
         threshold_settings: in use, those that must be the ones under which the frozen threshold was chosen.
-        brain_extracted: volumes should be brain-extracted: the summary and ``caution`` of the manifest tell of one that
-            looks like a whole head.
+        brain_extracted: the network has learnt from extracted brains: the summary and ``caution`` of the manifest tell
+            of a whole head, and whether its brain was extracted on the way (``extracted_ml``).
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class CaseWriter(CaseFolders):
         Args:
             item: ``case_id``; ``pred_mask`` probabilities ``(R, X, Y, Z)`` and ``pred`` label map ``(1, X, Y, Z)``,
                 with affines; ``pred_tumour`` logits ``(K,)``; ``native`` image ``(C, X, Y, Z)`` on the same grid;
-                ``pred_brain`` and the maps, what there is of them; ``result`` where a mask gate left word in it.
+                ``pred_brain`` and the maps, what there is of them; ``result`` where a mask gate left word in it;
+                ``whole_head`` and ``extracted_ml`` of ``transforms.ExtractBraind``.
 
         Returns:
             The case's folder.
@@ -183,7 +184,7 @@ class CaseWriter(CaseFolders):
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
         said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=kind)
-        caution = CAUTION if self.brain_extracted and not picture and looks_whole(_array(item["native"])[0]) else ""
+        caution = extraction_words(item) if self.brain_extracted else ""
         said["summary"] += f"\n{caution}" if caution else ""
         lacking = self._lacking(item)
         if lacking:
@@ -196,6 +197,7 @@ class CaseWriter(CaseFolders):
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **said,
             "caution": caution,
+            **{name: item[name] for name in ("whole_head", "extracted_ml") if name in item},
             "mask_gate": gate,
             "volumes_ml": volumes,
             "voxels": voxels,

@@ -332,3 +332,35 @@ def test_a_slice_pooling_that_does_not_exist_is_refused_before_the_first_case(tr
     with pytest.raises(ValueError, match="pooling"):
         predict(str(trained), str(kinds["nifti"][0]), str(tmp_path / "out"), pooling="middle", **BARE)
     assert not list((tmp_path / "out").glob("*/*"))
+
+
+def whole_head(file: Path) -> np.ndarray:
+    """Write a head of 2 x 2 x 3 mm with noise in the air; returns where its brain lies."""
+    axes = [(np.arange(n) - n / 2) * step for n, step in zip((90, 104, 52), (2, 2, 3), strict=True)]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    radius = np.sqrt((x / 66) ** 2 + (y / 82) ** 2 + (z / 62) ** 2)
+    image = np.select([radius < 1, radius < 1.09, radius < 1.2], [500, 50, 900], 0)
+    image = np.abs(image + np.random.default_rng(0).normal(0, 20, image.shape))
+    nibabel.save(nibabel.Nifti1Image(image.astype(np.float32), np.diag([2.0, 2.0, 3.0, 1.0])), file)
+    return radius < 1
+
+
+@pytest.mark.parametrize("overlays", ["", "inference_3d"])
+def test_of_a_whole_head_the_network_sees_the_brain_and_the_summary_says_so(trained, tmp_path, overlays):
+    brain = whole_head(tmp_path / "head_flair.nii.gz")
+    settings = {**BARE, "overlays": overlays, "channels": "FLAIR"} | (
+        {**COARSE, "checkpoint": str(random_3d(trained, tmp_path))} if overlays else {}
+    )
+
+    def done(name, **more):
+        report = predict(str(trained), str(tmp_path / "head_flair.nii.gz"), str(tmp_path / name), **settings, **more)
+        assert report.status == 0, str(report)
+        return next(iter(report.done.values()))
+
+    manifest = done("auto")
+    assert manifest["whole_head"] and manifest["extracted_ml"] == pytest.approx(brain.sum() * 0.012, rel=0.1)
+    assert "were taken for brain" in manifest["summary"]
+    plain = done("never", extract_brain="never")
+    assert plain["whole_head"] and plain["extracted_ml"] == 0
+    assert "Not brain-extracted" in plain["summary"]
+    assert plain["tumour_probability"] != manifest["tumour_probability"]

@@ -69,7 +69,9 @@ def test_what_does_not_move_the_probability_is_no_such_setting(name):
 
 def test_calibration_stores_the_settings(trained):
     rule = "mean of the 3 highest slice probabilities"
-    assert point_of(trained)["settings"] == {"channels": ["FLAIR"], "image_size": 64, "mirror": True, "pooling": rule}
+    assert point_of(trained)["settings"] == {
+        "channels": ["FLAIR"], "image_size": 64, "extract_brain": "auto", "mirror": True, "pooling": rule,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -77,10 +79,11 @@ def test_calibration_stores_the_settings(trained):
     [
         ({"mirror": False}, "mirror true (here false)"),
         ({"image_size": 32}, "image_size 64 (here 32)"),
+        ({"extract_brain": "never"}, 'extract_brain "auto" (here "never")'),
         ({"pooling": "max"}, 'pooling "mean of the 3 highest slice probabilities" (here "highest slice probability")'),
         ({"top_k": 5}, '(here "mean of the 5 highest slice probabilities")'),
     ],
-    ids=["mirror", "image_size", "pooling", "top_k"],
+    ids=["mirror", "image_size", "extract_brain", "pooling", "top_k"],
 )
 def test_a_verdict_under_other_settings_is_not_calibrated(trained, phantoms, tmp_path, capsys, changed, words):
     scan = next((phantoms / "brats2021").rglob("*_flair.nii.gz"))

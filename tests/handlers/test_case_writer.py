@@ -336,11 +336,16 @@ def test_the_summary_names_channels_that_a_case_does_not_have(writer):
     assert "Without" not in json.loads((whole / "manifest.json").read_text(encoding="utf-8"))["summary"]
 
 
-def test_a_whole_head_is_cautioned_about_in_volumes_only_where_brains_are_expected(writer, tmp_path):
-    def manifest(name, **settings):
-        folder = writer(output_dir=tmp_path / name, **settings).write(item())
+def test_a_whole_head_is_cautioned_about_where_brains_are_expected(writer, tmp_path):
+    def manifest(name, note, **settings):
+        folder = writer(output_dir=tmp_path / name, **settings).write(item() | note)
         return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
 
-    cautioned, plain = manifest("a", brain_extracted=True), manifest("b")
+    whole = {"whole_head": True, "extracted_ml": 0.0}
+    cautioned, plain = manifest("a", whole, brain_extracted=True), manifest("b", whole)
     assert cautioned["caution"].startswith("Not brain-extracted") and cautioned["caution"] in cautioned["summary"]
-    assert plain["caution"] == "" and "extracted" not in plain["summary"]
+    assert plain["caution"] == "" and "extracted" not in plain["summary"] and plain["whole_head"] is True
+    found = manifest("c", {"whole_head": True, "extracted_ml": 1432.1}, brain_extracted=True)
+    assert "1432 mL were taken for brain" in found["summary"] and found["extracted_ml"] == 1432.1
+    before = manifest("d", {"whole_head": False, "extracted_ml": 0.0}, brain_extracted=True)
+    assert before["caution"] == "" and "whole_head" not in manifest("e", {}, brain_extracted=True)

@@ -207,7 +207,7 @@ def test_the_bundle_s_configs_hold_it_once(overlays):
     parser.read_config([str(CONFIGS / f"{name}.json") for name in overlays])
     found = [t for t in parser["train"]["random_transforms"] if t["_target_"] == "transforms.RandHeadd"]
     assert [(t["prob"], t["sources"]) for t in found] == [("@whole_heads", "@extracted_sources")]
-    assert (parser["whole_heads"] > 0) is (overlays[-1] in ("domain_robustness", "fine_tune"))
+    assert (parser["whole_heads"] > 0) is (overlays[-1] == "domain_robustness")
 
 
 @pytest.mark.parametrize("setting", [
