@@ -220,7 +220,7 @@ class ExtractBrain(Transform):
 
     def __init__(self, when: str = "auto") -> None:
         if when not in WHEN:
-            raise ValueError(f"when must be one of {', '.join(WHEN)}, got {when!r}.")
+            raise ValueError(f"when to extract the brain must be one of {', '.join(WHEN)}, got {when!r}.")
         self.when = when
         self.whole, self.brain_ml = False, 0.0
 
