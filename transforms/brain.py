@@ -10,7 +10,7 @@ import SimpleITK as sitk
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Transform
+from monai.transforms import MapTransform, Transform, get_largest_connected_component_mask
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import convex_hull_image
@@ -139,16 +139,6 @@ def _without_bites(brain: np.ndarray) -> np.ndarray:
     return brain
 
 
-def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest component of a mask."""
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return labels == sizes.argmax()
-
-
 def brain_in_head(volume: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Find the brain in a volume of a head.
 
@@ -198,7 +188,8 @@ def _coarse_brain(volume: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     brain = _each_slice(_dilated, labels == votes.argmax(), NECK_DILATION_MM, spacing[:2])
     brain &= (even > RIM_LEVELS[0] * level) & (even < RIM_LEVELS[1] * level)
     brain = _without_overhang(_each_slice(_closed, brain, spacing[:2]), spacing)
-    brain = _without_bites(_largest(_each_slice(_opened, brain, spacing[:2])))
+    brain = get_largest_connected_component_mask(_each_slice(_opened, brain, spacing[:2]), connectivity=1)
+    brain = _without_bites(brain)
     share, millilitres = brain.sum() / head.sum(), brain.sum() * np.prod(spacing) / 1000
     believed = SHARE_OF_HEAD[0] < share < SHARE_OF_HEAD[1] and millilitres < LARGEST_ML
     return brain if believed else nothing
@@ -222,39 +213,38 @@ class ExtractBrain(Transform):
         if when not in WHEN:
             raise ValueError(f"when to extract the brain must be one of {', '.join(WHEN)}, got {when!r}.")
         self.when = when
-        self.whole, self.brain_ml = False, 0.0
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Extract the brain of one case.
+        """Extract the brain of one case; see ``noted``."""
+        return self.noted(image)[0]
 
-        ``whole`` tells afterwards whether the volume looked like a whole head, ``brain_ml`` the volume of the mask,
-        0 where the image was left as it is.
+    def noted(self, image: torch.Tensor) -> tuple[torch.Tensor, bool, float]:
+        """Extract the brain of one case, and tell what was found.
 
         Args:
             image: ``(C, X, Y, Z)`` or ``(C, X, Y)``; in LPS or RAS, so that Z points to the vertex. A ``MetaTensor``
                 tells the voxel's size, else it is 1 mm.
 
         Returns:
-            The same shape; float32 where something was set.
+            The same shape, float32 where something was set; whether it looked like a whole head; the volume of the
+            brain in mL, 0 where the image was left as it is.
         """
-        self.whole, self.brain_ml = False, 0.0
         if image.ndim != 4 or image.shape[-1] == 1:
-            return image
+            return image, False, 0.0
         array = torch.as_tensor(image).detach().cpu().numpy()
         shown = [channel for channel in array if np.isfinite(channel).all() and np.ptp(channel)]
-        self.whole = bool(shown) and all(looks_whole(channel) for channel in shown)
-        if not shown or self.when == "never" or (self.when == "auto" and not self.whole):
-            return image
+        whole = bool(shown) and all(looks_whole(channel) for channel in shown)
+        if not shown or self.when == "never" or (self.when == "auto" and not whole):
+            return image, whole, 0.0
         spacing = [float(step) for step in image.pixdim] if isinstance(image, MetaTensor) else [1.0, 1.0, 1.0]
         brain = np.mean([brain_in_head(channel, spacing) for channel in shown], axis=0) > 0.5
         if not brain.any():
-            return image
-        self.brain_ml = float(brain.sum() * np.prod(spacing) / 1000)
+            return image, whole, 0.0
         out = array.astype(np.float32)
         for channel in out:
             inside = channel[brain]  # the background lies apart from every voxel of the brain, for ``BrainZScore``
             channel[~brain] = inside.min() - 0.5 * np.ptp(inside)
-        return like(torch.from_numpy(out), image)
+        return like(torch.from_numpy(out), image), whole, float(brain.sum() * np.prod(spacing) / 1000)
 
 
 class ExtractBraind(MapTransform):
@@ -277,6 +267,5 @@ class ExtractBraind(MapTransform):
         """Extract the brain of ``data[key]`` for each key."""
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.extract(d[key])
-            d["whole_head"], d["extracted_ml"] = self.extract.whole, self.extract.brain_ml
+            d[key], d["whole_head"], d["extracted_ml"] = self.extract.noted(d[key])
         return d
