@@ -72,7 +72,11 @@ $(DEMO)/.stage_3: $(DEMO)/.stage_2
 	$(call STAGE,stage_3_joint)
 	@touch $@
 
-$(DEMO)/models/operating_point.json: $(DEMO)/.stage_3
+$(DEMO)/.stage_4: $(DEMO)/.stage_3
+	$(call STAGE,stage_4_refinement)
+	@touch $@
+
+$(DEMO)/models/operating_point.json: $(DEMO)/.stage_4
 	$(call EVALUATE,$(COMMA)'$(CONFIGS)/calibrate.json') --output_dir $(DEMO)/eval/validation
 
 $(DEMO)/eval/report.html: $(DEMO)/models/operating_point.json

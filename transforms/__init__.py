@@ -33,6 +33,7 @@ from transforms.side_inputs import SideInputsd
 from transforms.slices import RandSlice, RandSliced
 from transforms.targets import TargetsToTensord
 from transforms.text import Tokenised, clean_report, normalise_text, report_sections
+from transforms.untracked import Untracked
 
 __all__ = [
     "Boxesd",
@@ -84,6 +85,7 @@ __all__ = [
     "TargetsToTensord",
     "TeacherFeaturesd",
     "Tokenised",
+    "Untracked",
     "brain_foreground",
     "brain_in_head",
     "clean_report",

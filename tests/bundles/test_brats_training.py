@@ -19,6 +19,8 @@ from medvlm.bundle.curriculum import train
 from medvlm.data.prepare import prepare
 from medvlm.engines.tolerant import plain_errors
 
+STAGES = ("stage_1.pt", "stage_2.pt", "stage_3.pt", "model.pt")
+
 
 @pytest.fixture
 def run(bundle, phantoms, tiny):
@@ -33,7 +35,7 @@ def run(bundle, phantoms, tiny):
 
 def test_the_curriculum_leaves_each_stage_and_a_frozen_operating_point(trained):
     models = trained / "models"
-    assert {"stage_1.pt", "stage_2.pt", "model.pt", "operating_point.json"} <= {p.name for p in models.iterdir()}
+    assert {*STAGES, "operating_point.json"} <= {p.name for p in models.iterdir()}
     point = json.loads((models / "operating_point.json").read_text(encoding="utf-8"))
     assert point["frozen"] and point["chosen_on"] == "validation" and 0 <= point["threshold"] <= 1
 
@@ -43,6 +45,12 @@ def test_the_classification_stage_leaves_the_frozen_parts_alone(trained):
     second = torch.load(trained / "models" / "stage_2.pt", weights_only=True)
     changed = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
     assert changed == {"tumour_head"}
+
+
+def test_the_refinement_learns_the_mask_and_changes_no_probability(trained):
+    third, last = (torch.load(trained / "models" / name, weights_only=True) for name in ("stage_3.pt", "model.pt"))
+    changed = {name.split(".")[0] for name in third if not torch.equal(third[name], last[name])}
+    assert changed == {"decoder", "mask_head"}
 
 
 def test_a_second_call_changes_nothing(trained, phantoms, tiny):
@@ -99,12 +107,26 @@ def test_the_phantom_budget_trains_every_stage(run, phantoms, tmp_path, weightin
     prepare("mixed", root=phantoms, out=datalist, fractions=(0.5, 0.25, 0.25), healthy_masks=True)
     settings = {"datalist": str(datalist), "ckpt_dir": str(tmp_path), "epoch_samples": 32, "weighting": weighting}
     settings["task_weights_per_stage::joint"] = {"mask": 1.0, "tumour": 0.5}  # the overlay's own are the default's
-    for stage in ("stage_1_segmentation", "stage_2_classification", "stage_3_joint"):
+    for stage in ("stage_1_segmentation", "stage_2_classification", "stage_3_joint", "stage_4_refinement"):
         run(["train", stage, "averaging", "phantom"], log_dir=str(tmp_path / stage), **settings)
-    assert {"stage_1.pt", "stage_2.pt", "model.pt"} <= {p.name for p in tmp_path.iterdir()}
+    assert set(STAGES) <= {p.name for p in tmp_path.iterdir()}
     assert _weights_of_the_class(tmp_path / "stage_1_segmentation") == {0.0}  # one task: nothing to balance
     joint = _weights_of_the_class(tmp_path / "stage_3_joint")
     assert joint == {0.5} if weighting == "fixed" else len(joint) > 1
+
+
+@pytest.mark.parametrize("overlays", [["domain_robustness"], ["fine_tune", "phantom"], ["train_3d"]], ids="+".join)
+def test_drawing_samples_leaves_the_cached_cases_as_they_are(bundle, phantoms, tiny, overlays):
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / f"{name}.json") for name in ["train", *overlays]])
+    parser.update({**tiny, "dataset_dir": str(phantoms), "volume_size": [32, 32, 16], "progress": False})
+    parser["train"]["cases"] = f"{parser['train']['cases']}[:6]"
+    data = parser.get_parsed_content("train::dataset")
+    before = [{key: case[key].clone() for key in ("image", "label")} for case in data._cache]
+    for index in [*range(len(data))] * 4:
+        assert type(data[index]["image"]) is torch.Tensor  # nothing inverts a sample, nothing is recorded
+    for case, held in zip(data._cache, before, strict=True):
+        assert all(torch.equal(case[key], image) for key, image in held.items())
 
 
 def _weights_of_the_class(logs) -> set[float]:
