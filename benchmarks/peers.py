@@ -171,7 +171,7 @@ def epoch_seconds(configs: list[str], settings: dict, steps: int = 60) -> float:
             start = time.process_time()
         image, target, *rest = trainer.prepare_batch(next(batches), trainer.state.device)
         args, kwargs = rest or ((), {})  # which masks are unknown, and not decoded
-        loss = trainer.loss_function(trainer.network(image, *args, **kwargs), target)
+        loss = trainer.loss_function(trainer.inferer(image, trainer.network, *args, **kwargs), target)
         trainer.optimizer.zero_grad()
         loss.backward()
         trainer.optimizer.step()

@@ -64,7 +64,11 @@ def choose_operating_point(
     kinds: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Choose the highest threshold whose sensitivity reaches the target.
+    """Choose the threshold with the highest specificity among those whose sensitivity reaches the target.
+
+    Where several call the same cases without a tumour positive, none of them gives up a tumour for nothing: the one in
+    the middle between the last tumour that can be called without a further false alarm and the case without a tumour
+    below it, as far from either as it can be.
 
     Args:
         tumour: ``(N,)`` of 0 and 1.
@@ -103,7 +107,7 @@ def choose_operating_point(
         raise ValueError("probabilities must lie in [0, 1]; apply the softmax first.")
     positives = np.sort(probability[tumour == 1])[::-1]
     needed = int(np.ceil(target_sensitivity * n_positive - 1e-9))
-    threshold = float(positives[needed - 1])
+    threshold = _between(positives, probability[tumour == 0], float(positives[needed - 1]))
     achieved = _achieved(tumour, probability >= threshold, patients, seed)
     limits = achieved["sensitivity_ci"]
     if limits is None or limits[0] < target_sensitivity:
@@ -160,6 +164,17 @@ def _points_of_kinds(
         )
         points[kind] = {name: found[name] for name in ("threshold", "achieved", "n", "n_positive")}
     return points
+
+
+def _between(positives: np.ndarray, negatives: np.ndarray, highest: float) -> float:
+    """The middle of the gap below ``highest`` that holds no negative, and below which no positive comes for nothing."""
+    below = negatives[negatives < highest]
+    if not below.size:
+        return highest  # nothing says what a lower threshold would cost
+    floor = float(below.max())
+    lowest = float(positives[positives > floor].min())
+    middle = (floor + lowest) / 2
+    return middle if floor < middle else lowest
 
 
 def threshold_for(point: Mapping[str, Any], kind: str | None) -> float:

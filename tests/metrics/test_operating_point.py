@@ -24,19 +24,42 @@ def cases():
     return np.r_[np.ones(20), np.zeros(10)], np.r_[np.arange(1, 21) / 20, np.arange(10) / 100]
 
 
-@pytest.mark.parametrize(("target", "threshold", "sensitivity"), [(0.95, 0.10, 0.95), (0.94, 0.10, 0.95), (1, 0.05, 1)])
-def test_the_threshold_is_the_highest_that_reaches_the_target(cases, target, threshold, sensitivity):
+@pytest.mark.parametrize(
+    ("target", "threshold", "sensitivity", "specificity"),
+    [(0.95, 0.095, 0.95, 1.0), (0.5, 0.095, 0.95, 1.0), (1, 0.045, 1.0, 0.5)],  # tied at 0.05: both are positive
+)
+def test_the_threshold_reaches_the_target_at_the_highest_specificity(cases, target, threshold, sensitivity, specificity):
     point = choose_operating_point(*cases, target_sensitivity=target)
-    assert point["threshold"] == threshold
+    assert point["threshold"] == pytest.approx(threshold)
     assert point["achieved"]["sensitivity"] == pytest.approx(sensitivity)
-    higher = np.nextafter(point["threshold"], 2)
-    assert (cases[1][cases[0] == 1] >= higher).mean() < target
+    assert point["achieved"]["specificity"] == pytest.approx(specificity)
+
+
+def test_no_tumour_is_given_up_where_it_spares_no_false_alarm():
+    tumour, probability = np.r_[np.ones(40), np.zeros(20)], np.r_[np.linspace(0.9, 0.99, 40), np.linspace(0, 0.5, 20)]
+    point = choose_operating_point(tumour, probability, 0.95)
+    assert point["threshold"] == pytest.approx(0.7)  # the middle of the gap, not 0.905, where 38 of 40 are found
+    assert (point["achieved"]["sensitivity"], point["achieved"]["specificity"]) == (1.0, 1.0)
+
+
+def test_without_healthy_cases_below_the_threshold_is_the_highest_that_reaches_the_target():
+    probability = np.linspace(0.1, 1.0, 20)
+    assert choose_operating_point(np.ones(20), probability, 0.95)["threshold"] == probability[1]
+    above = choose_operating_point(np.r_[np.ones(20), np.zeros(5)], np.r_[probability, np.full(5, 0.99)], 0.95)
+    assert above["threshold"] == probability[1] and above["achieved"]["specificity"] == 0.0
+
+
+def test_neighbours_without_a_number_between_them_are_told_apart():
+    low = 0.5
+    high = float(np.nextafter(low, 1))
+    point = choose_operating_point(np.r_[np.ones(10), np.zeros(10)], np.r_[np.full(10, high), np.full(10, low)])
+    assert point["threshold"] == high and point["achieved"]["specificity"] == 1.0
 
 
 def test_cases_tied_at_the_threshold_are_all_positive():
     tumour = np.r_[np.ones(20), np.zeros(3)]
     point = choose_operating_point(tumour, np.r_[np.full(12, 0.9), np.full(8, 0.4), 0.4, 0.39, 0.1], 0.8)
-    assert point["threshold"] == 0.4
+    assert point["threshold"] == pytest.approx(0.395)
     assert point["achieved"]["sensitivity"] == 1.0
     assert point["achieved"]["specificity"] == pytest.approx(2 / 3)
 
@@ -115,11 +138,11 @@ def test_kinds_of_input_have_thresholds_of_their_own(caplog):
     probability = np.array([0.9, 0.8, 0.2, 0.1] * 5 + [0.4, 0.3, 0.2, 0.1] * 5 + [0.7, 0.1])
     kinds = ["volume"] * 20 + ["picture"] * 20 + ["film"] * 2
     point = choose_operating_point(tumour, probability, 0.95, kinds=kinds)
-    assert {kind: own["threshold"] for kind, own in point["kinds"].items()} == {"picture": 0.3, "volume": 0.8}
+    assert {kind: own["threshold"] for kind, own in point["kinds"].items()} == pytest.approx({"picture": 0.25, "volume": 0.5})
     assert point["kinds"]["volume"]["achieved"]["specificity"] == 1.0
     assert "too few tumours among the films" in caplog.text
-    assert threshold_for(point, "volume") == 0.8
-    assert threshold_for(point, "film") == threshold_for(point, None) == point["threshold"] == 0.3
+    assert threshold_for(point, "volume") == pytest.approx(0.5)
+    assert threshold_for(point, "film") == threshold_for(point, None) == point["threshold"] == pytest.approx(0.25)
 
 
 def test_a_kind_without_a_threshold_is_refused():
