@@ -28,7 +28,7 @@ def cases():
     ("target", "threshold", "sensitivity", "specificity"),
     [(0.95, 0.095, 0.95, 1.0), (0.5, 0.095, 0.95, 1.0), (1, 0.045, 1.0, 0.5)],  # tied at 0.05: both are positive
 )
-def test_the_threshold_reaches_the_target_at_the_highest_specificity(cases, target, threshold, sensitivity, specificity):
+def test_the_target_is_reached_at_the_highest_specificity(cases, target, threshold, sensitivity, specificity):
     point = choose_operating_point(*cases, target_sensitivity=target)
     assert point["threshold"] == pytest.approx(threshold)
     assert point["achieved"]["sensitivity"] == pytest.approx(sensitivity)
@@ -138,7 +138,8 @@ def test_kinds_of_input_have_thresholds_of_their_own(caplog):
     probability = np.array([0.9, 0.8, 0.2, 0.1] * 5 + [0.4, 0.3, 0.2, 0.1] * 5 + [0.7, 0.1])
     kinds = ["volume"] * 20 + ["picture"] * 20 + ["film"] * 2
     point = choose_operating_point(tumour, probability, 0.95, kinds=kinds)
-    assert {kind: own["threshold"] for kind, own in point["kinds"].items()} == pytest.approx({"picture": 0.25, "volume": 0.5})
+    thresholds = {kind: own["threshold"] for kind, own in point["kinds"].items()}
+    assert thresholds == pytest.approx({"picture": 0.25, "volume": 0.5})
     assert point["kinds"]["volume"]["achieved"]["specificity"] == 1.0
     assert "too few tumours among the films" in caplog.text
     assert threshold_for(point, "volume") == pytest.approx(0.5)
