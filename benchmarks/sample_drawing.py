@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Sequence
 
 import fire
+import peers
 import torch
 from monai.bundle import ConfigParser
 from monai.data import CacheDataset
@@ -24,7 +26,7 @@ from medvlm.bundle.locate import find_bundle
 
 def main(
     dataset_dir: str,
-    overlays: str = "",
+    overlays: str | Sequence[str] = "",
     bundle: str = "brats_mri_multitask",
     cases: int = 400,
     samples: int = 64,
@@ -41,9 +43,9 @@ def main(
         rounds: rounds of each way, after one that is not counted.
     """
     torch.set_num_threads(1)
-    configs, names = find_bundle(bundle) / "configs", [name for name in overlays.split(",") if name]
+    configs = find_bundle(bundle) / "configs"
     parser = ConfigParser()
-    parser.read_config([str(configs / f"{name}.json") for name in ["train", *names]])
+    parser.read_config([str(configs / f"{name}.json") for name in ["train", *peers.listed(overlays)]])
     parser.update({"dataset_dir": dataset_dir, "progress": False})
     every = parser.get_parsed_content("train::cases")
     parser["train"]["cases"] = every[:: max(1, len(every) // cases)]
