@@ -6,9 +6,12 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import InvertibleTransform, MapTransform, Resize, Spacingd, SpatialPad
+from monai.data import MetaTensor
+from monai.transforms import GaussianSmooth, InvertibleTransform, MapTransform, Resize, Spacingd, SpatialPad
 from monai.transforms.spatial.functional import resize
 from monai.utils import ensure_tuple_rep
+
+from transforms.conventions import like
 
 LINEAR = {"linear", "bilinear", "trilinear"}
 EXACT = {"nearest": "nearest-exact"}  # torch's "nearest" is off by half a pixel against linear interpolation
@@ -56,13 +59,13 @@ class FitInPlane(InvertibleTransform):
         smooth = mode in LINEAR
         torch_mode = ("bilinear" if dims == 2 else "trilinear") if smooth else EXACT.get(mode, mode)
         image = resize(
-            image,
+            _smoothed(image, shape) if smooth else image,
             shape,
             torch_mode,
             align_corners=False if smooth else None,
             dtype=torch.float32,
             input_ndim=dims,
-            anti_aliasing=smooth,
+            anti_aliasing=False,
             anti_aliasing_sigma=None,
             lazy=False,
             transform_info=self.resizer.get_transform_info(),
@@ -73,6 +76,19 @@ class FitInPlane(InvertibleTransform):
     def inverse(self, data: torch.Tensor) -> torch.Tensor:
         """Undo the padding, then the scaling."""
         return self.resizer.inverse(self.padder.inverse(data))
+
+
+def _smoothed(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """What ``resize(anti_aliasing=True)`` does before it shrinks X and Y, in 2D: many times as fast as along Z too."""
+    sigma = [max(0.0, (old / new - 1) / 2) for old, new in zip(image.shape[1:3], shape[:2], strict=True)]
+    if not any(sigma):
+        return image
+    plain = torch.as_tensor(image, dtype=torch.float32)
+    plain = plain.as_tensor() if isinstance(plain, MetaTensor) else plain
+    planes = plain.movedim(-1, 1).flatten(0, 1) if plain.ndim == 4 else plain
+    planes = GaussianSmooth(sigma)(planes.contiguous())
+    out = planes.unflatten(0, (len(plain), -1)).movedim(1, -1) if plain.ndim == 4 else planes
+    return like(out.contiguous(), image)
 
 
 class FitInPlaned(MapTransform, InvertibleTransform):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, CropForegroundd, Invertd, Orientationd, Spacingd
+from monai.transforms import Compose, CropForegroundd, Invertd, Orientationd, Resize, Spacingd
 
 from transforms import FitInPlane, FitInPlaned, SpacingSafed, is_foreground
 
@@ -36,6 +36,18 @@ def head(shape: tuple[int, int, int]) -> torch.Tensor:
     grid = torch.meshgrid(*[torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in shape], indexing="ij")
     blob = 1 - (((grid[0] - 0.1) / 0.7) ** 2 + ((grid[1] + 0.15) / 0.6) ** 2 + (grid[2] / 0.8) ** 2)
     return torch.where(blob > 0, blob + 0.5, 0)[None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "small"), [((2, 90, 60, 7), (32, 21, 7)), ((1, 90, 41), (32, 15)), ((1, 9, 40, 1), (7, 32, 1))]
+)
+def test_shrinking_is_smoothed_as_monai_smooths_it(shape, small):
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    linear = "bilinear" if len(small) == 2 else "trilinear"
+    monai_resized = Resize(small, mode=linear, align_corners=False, anti_aliasing=True)(image).as_tensor()
+    start = [(32 - side) // 2 for side in small[:2]]
+    fitted = FitInPlane(32)(image)[:, start[0] : start[0] + small[0], start[1] : start[1] + small[1]]
+    torch.testing.assert_close(fitted.as_tensor(), monai_resized, rtol=0, atol=1e-6)
 
 
 def there(size: int) -> Compose:
