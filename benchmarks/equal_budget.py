@@ -1,5 +1,6 @@
 """The bundle's curriculum, its single tasks and stock networks, each trained for the same processor time.
 
+    python benchmarks/equal_budget.py cost --dataset_dir data --overlays averaging,phantom   # seconds of the curriculum
     SAME="--dataset_dir data --seconds 540 --overlays averaging,phantom"
     python benchmarks/equal_budget.py joint $SAME --out runs/joint
     python benchmarks/equal_budget.py joint_at_once $SAME --out runs/at_once
@@ -9,11 +10,12 @@
     python -m medvlm compare runs/joint/cases.csv runs/masks/cases.csv runs/classes/cases.csv runs/unet/cases.csv
 
 The clock is the processor time of this process, reading the images not counted: other work on the machine takes
-nothing from a run. A trial of some steps sets the number of epochs; the stages of the curriculum share the budget as
-their numbers of epochs in the config do; ``joint_at_once`` trains both tasks from random weights, without stages.
-Nothing is validated on the way, the last (averaged) weights are kept, and where there is a verdict its threshold is
-frozen on the validation section. ``unet`` and ``densenet`` are those of ``benchmarks/peers.py``, ``unet`` with
-``segmentation_only``'s cases and ``densenet`` with ``classification_only``'s.
+nothing from a run. A trial of some steps sets the number of epochs; ``cost`` prints what the curriculum, with the
+numbers of epochs of its configs, takes by the same clock; the stages of ``joint`` share the budget as these numbers do;
+``joint_at_once`` trains both tasks from random weights, without stages. Nothing is validated on the way, the last
+(averaged) weights are kept, and where there is a verdict its threshold is frozen on the validation section. ``unet``
+and ``densenet`` are those of ``benchmarks/peers.py``, ``unet`` with ``segmentation_only``'s cases and ``densenet`` with
+``classification_only``'s.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def main(
 
     Args:
         run: ``joint`` (the curriculum), ``joint_at_once``, ``segmentation_only``, ``classification_only``, ``unet``
-            or ``densenet``.
+            or ``densenet``; ``cost`` trains nothing and prints the seconds of the configs' own curriculum.
         dataset_dir: folder with ``datalist.json``.
         seconds: budget of training, all stages together.
         out: folder of the weights, ``evaluation.json`` and ``cases.csv``.
@@ -60,7 +62,7 @@ def main(
         return
     folder, data = Path(out).resolve(), Path(dataset_dir).resolve()
     configs = find_bundle(bundle) / "configs"
-    layers = _layers(configs, run, names)
+    layers = _layers(configs, "joint" if run == "cost" else run, names)
     settings = {
         "dataset_dir": str(data),
         "ckpt_dir": str(folder),
@@ -69,7 +71,12 @@ def main(
         "pictures": 0,
         **overrides,
     }
-    epochs = _epochs(layers, settings, seconds)
+    planned, each = _costs(layers, settings)
+    if run == "cost":
+        total = sum(number * cost for number, cost in zip(planned, each, strict=True))
+        print(json.dumps({"epochs": planned, "seconds": round(total)}))
+        return
+    epochs = _epochs(planned, each, seconds)
     took = [
         peers.train_clocked(files, {**settings, "epochs": number}) for files, number in zip(layers, epochs, strict=True)
     ]
@@ -90,10 +97,14 @@ def _layers(configs: Path, run: str, overlays: list[str]) -> list[list[str]]:
     return [[train, *laid, *single]]
 
 
-def _epochs(layers: list[list[str]], settings: dict, seconds: float) -> list[int]:
-    """Epochs of each training that together take ``seconds``, in the proportions of the configs."""
+def _costs(layers: list[list[str]], settings: dict) -> tuple[list[int], list[float]]:
+    """Epochs of each training in its configs, and processor seconds of one."""
     planned = [_planned(files, settings) for files in layers]
-    each = [peers.epoch_seconds(files, {**settings, "epochs": 1}) for files in layers]
+    return planned, [peers.epoch_seconds(files, {**settings, "epochs": 1}) for files in layers]
+
+
+def _epochs(planned: list[int], each: list[float], seconds: float) -> list[int]:
+    """Epochs of each training that together take ``seconds``, in the proportions of the configs."""
     share = seconds / sum(number * cost for number, cost in zip(planned, each, strict=True))
     epochs = [max(1, round(number * share)) for number in planned[:-1]]
     left = seconds - sum(number * cost for number, cost in zip(epochs, each, strict=False))
