@@ -122,7 +122,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 # the others need data or a run to compare; each says in its head how it is called
-BENCHMARKS := backends captioning cine_reading contrastive_memory inference_3d lesionwise mvit startup
+BENCHMARKS := backends captioning cine_reading contrastive_memory inference_3d lesionwise mvit shrinking startup
 
 bench: $(INSTALLED)
 	@for name in $(BENCHMARKS); do echo "benchmarks/$$name.py"; $(RUN) benchmarks/$$name.py || exit 1; done
