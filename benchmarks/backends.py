@@ -1,10 +1,11 @@
 """The back ends on the 2D network: logits against torch eager, and time per batch of slices, interleaved.
 
-    python benchmarks/backends.py [--batches 1 16] [--side 128] [--repeats 15] [--threads 2] [--json out.json]
+    python benchmarks/backends.py [--batches 1 16] [--side 128] [--repeats 15] [--threads 2] [--pause 0.3] [--json F]
 
-The network is the one of ``inference.json`` with seeded random weights. Each round runs every alternative once on the
-same batch of z-scored blobs, after one warm-up; medians over the rounds. A back end counts only if its logits stay
-within 1e-3 of torch eager.
+The network is the one of ``inference.json`` with seeded random weights. Each round runs every alternative on the same
+batch of z-scored blobs, after one warm-up; medians over the rounds. The threads of each runtime go on spinning for a
+while after its work and take the cores from the next one, so that each run waits ``--pause`` seconds and wakes its own
+threads with an untimed pass. A back end counts only if its logits stay within 1e-3 of torch eager.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def build(overrides: dict):
     return MaskNet(**{**arguments, **overrides}).eval()
 
 
-def measure(network, batch: int, side: int, repeats: int) -> dict[str, dict[str, float]]:
+def measure(network, batch: int, side: int, repeats: int, pause: float) -> dict[str, dict[str, float]]:
     """Median seconds and largest difference in logits of each back end on one batch."""
     import torch
 
@@ -50,6 +51,8 @@ def measure(network, batch: int, side: int, repeats: int) -> dict[str, dict[str,
     with torch.inference_mode():
         for repeat in range(repeats + 1):
             for name, runner in runners.items():
+                time.sleep(pause)
+                runner.heads(image)
                 start = time.perf_counter()
                 logits[name] = runner.heads(image)
                 if repeat:  # the first round warms up
@@ -70,6 +73,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--pause", type=float, default=0.3, help="seconds of rest before each run")
     parser.add_argument("--network", default="{}", help="JSON of network arguments that differ from inference.json")
     parser.add_argument("--json", help="write the numbers there")
     options = parser.parse_args()
@@ -79,7 +83,7 @@ def main() -> None:
     network = build(json.loads(options.network))
     result = {"side": options.side, "threads": options.threads, "batches": {}}
     for batch in options.batches:
-        rows = result["batches"][batch] = measure(network, batch, options.side, options.repeats)
+        rows = result["batches"][batch] = measure(network, batch, options.side, options.repeats, options.pause)
         for name, row in rows.items():
             print(
                 f"batch {batch:3}  {name:12} {row['seconds'] * 1000:8.1f} ms  largest difference "

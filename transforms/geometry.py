@@ -79,7 +79,7 @@ class FitInPlane(InvertibleTransform):
 
 
 def _smoothed(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """What ``resize(anti_aliasing=True)`` does before it shrinks X and Y, in 2D: many times as fast as along Z too."""
+    """What ``resize(anti_aliasing=True)`` does before it shrinks X and Y, in 2D: faster than along Z too."""
     sigma = [max(0.0, (old / new - 1) / 2) for old, new in zip(image.shape[1:3], shape[:2], strict=True)]
     if not any(sigma):
         return image
