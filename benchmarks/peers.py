@@ -195,8 +195,11 @@ def _fewer_cases(datalist: Path, folder: str, most: int = 100) -> tuple[Path, fl
 
 
 def _every(cases: list[dict], step: int) -> list[dict]:
-    sources = {case.get("source"): [c for c in cases if c.get("source") == case.get("source")] for case in cases}
-    return [case for group in sources.values() for case in group[::step]]
+    """Every ``step``-th case of each source and class, so that no stratum of the sampler is empty."""
+    strata: dict[tuple, list[dict]] = {}
+    for case in cases:
+        strata.setdefault((case.get("source"), case.get("tumour")), []).append(case)
+    return [case for group in strata.values() for case in group[::step]]
 
 
 if __name__ == "__main__":
