@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from medvlm.data.phantoms import pictures
 from medvlm.data.phantoms.cases import SOURCES, Case, Difficulty, source_cases
 from medvlm.data.phantoms.geometry import Grid
 from medvlm.data.phantoms.layouts import VOLUME_LAYOUTS, Written
-from medvlm.data.phantoms.marker import is_there, make_root, read_marker, save_marker
+from medvlm.data.phantoms.marker import MARKER, is_there, make_root, read_marker, save_marker
 from medvlm.data.phantoms.scanners import STYLES, ScannerStyle
 
 GENERATOR = 2
@@ -117,6 +118,36 @@ def write_phantoms(
     return {recipe.source: root / recipe.source for recipe in recipes}
 
 
+def picture_masks(root: str | os.PathLike[str], source: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Draw pictures of a written Kaggle source again and return what their layout does not hold: the tumours' masks.
+
+    Args:
+        root: the folder given to ``write_phantoms``.
+        source: ``kaggle_yes_no`` or ``kaggle_four_class``.
+        names: the pictures' paths inside the source's folder.
+
+    Returns:
+        Name to bool rows and columns of the picture, all False in a control; near-duplicates are left out.
+
+    Raises:
+        ValueError: the source is none of pictures, was not written here or by another version, or lacks a name.
+    """
+    entry = read_marker(Path(root)).get(source)
+    if entry is None or not source.startswith("kaggle_"):
+        raise ValueError(f"{root} must hold phantoms of a Kaggle source, got {source!r}; write them with `phantom`.")
+    arguments = {key: value for key, value in entry["recipe"].items() if key != "generator"}
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    recipe = Recipe(**{**arguments, "difficulty": Difficulty(**arguments["difficulty"])})
+    if recipe.marked() != entry["recipe"]:
+        raise ValueError(f"{source} in {root} was drawn by another version of the generator; write it anew.")
+    cases = source_cases(source, recipe.cases, recipe.healthy_fraction, recipe.seed, recipe.difficulty)
+    places = {one["case"]: place for place, one in enumerate(entry["cases"])}
+    if unknown := [name for name in names if name not in places]:
+        raise ValueError(f"{source} in {root} must hold the pictures, but has no {unknown[:3]}; see {MARKER}.")
+    chosen = {name: cases[places[name]] for name in names}
+    return {name: _picture(recipe, case).mask for name, case in chosen.items() if case.copy_of is None}
+
+
 def _recipes(
     names: Sequence[str],
     count: int,
@@ -201,8 +232,7 @@ def _write_case(root: Path, recipe: Recipe, cases: list[Case], case: Case) -> Wr
     if recipe.source == "brats_slices":
         same = [other.index for other in cases if (other.kind is None) == (case.kind is None)]
         return pictures.write_brats_slice(root, case.person(), case.rng(), scanner, same.index(case.index), noise)
-    style = pictures.YES_NO_STYLE if recipe.source == "kaggle_yes_no" else pictures.FOUR_CLASS_STYLE
-    picture = pictures.kaggle_picture(original.person(), original.rng(), scanner, style, noise)
+    picture = _picture(recipe, original)
     data = picture.data
     if case.copy_of is not None:
         data = pictures.copied(data, case.rng(3), picture.suffix, picture.rgb)
@@ -217,6 +247,11 @@ def _write_case(root: Path, recipe: Recipe, cases: list[Case], case: Case) -> Wr
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return Written(name, f"phantom-{case.patient:04d}", picture.facts)
+
+
+def _picture(recipe: Recipe, case: Case) -> pictures.Picture:
+    style = pictures.YES_NO_STYLE if recipe.source == "kaggle_yes_no" else pictures.FOUR_CLASS_STYLE
+    return pictures.kaggle_picture(case.person(), case.rng(), _scanner(recipe, case), style, recipe.difficulty.noise)
 
 
 def _scanner(recipe: Recipe, case: Case) -> ScannerStyle:

@@ -175,18 +175,38 @@ def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (255 * np.clip(np.maximum(grey, floor), 0, 1)).astype(np.uint8)
 
 
-def framed(grey: np.ndarray, rng: np.random.Generator, side_px: tuple[int, int]) -> np.ndarray:
-    """The head cut out with some margin, sometimes on a wider black frame, resized to a long side in the range."""
+@dataclass(frozen=True)
+class Frame:
+    """What of a slice a picture shows, and how large it is.
+
+    Args:
+        box: rows and columns, in the slice with 80 pixels of black on each side.
+        size: width and height of the picture.
+    """
+
+    box: tuple[slice, slice]
+    size: tuple[int, int]
+
+    def cut(self, pixels: np.ndarray, resample: Image.Resampling) -> np.ndarray:
+        """That part of uint8 rows and columns, resized."""
+        return np.asarray(Image.fromarray(np.pad(pixels, 80)[self.box]).resize(self.size, resample))
+
+
+def frame_of(grey: np.ndarray, rng: np.random.Generator, side_px: tuple[int, int]) -> Frame:
+    """The head with some margin, sometimes on a wider black frame, with a long side in the range."""
     rows, columns = (np.flatnonzero((grey > 20).sum(axis) > 3) for axis in (1, 0))
     top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
     margins = rng.integers(-2, 14, size=4)
     if rng.random() < 0.2:
         margins[[1, 3]] += int(rng.integers(20, 60))  # a wide black frame
-    padded = np.pad(grey, 80)
-    box = padded[80 + top - margins[0] : 80 + bottom + margins[2], 80 + left - margins[1] : 80 + right + margins[3]]
-    factor = rng.integers(*side_px, endpoint=True) / max(box.shape)
-    size = (max(8, round(box.shape[1] * factor)), max(8, round(box.shape[0] * factor)))
-    return np.asarray(Image.fromarray(box).resize(size, Image.Resampling.BICUBIC))
+    height, width = grey.shape
+    box = (
+        slice(80 + top - margins[0], min(80 + bottom + margins[2], height + 160)),
+        slice(80 + left - margins[1], min(80 + right + margins[3], width + 160)),
+    )
+    sides = [part.stop - part.start for part in box]
+    factor = rng.integers(*side_px, endpoint=True) / max(sides)
+    return Frame(box, (max(8, round(sides[1] * factor)), max(8, round(sides[0] * factor))))
 
 
 def encoded(grey: np.ndarray, rng: np.random.Generator, suffix: str, rgb: bool) -> bytes:
@@ -222,12 +242,13 @@ def copied(data: bytes, rng: np.random.Generator, suffix: str, rgb: bool) -> byt
 
 @dataclass(frozen=True)
 class Picture:
-    """A head's picture before it has a name: file bytes, ending, and what was drawn."""
+    """A head's picture before it has a name: file bytes, ending, what was drawn, and the tumour's pixels (bool)."""
 
     data: bytes
     suffix: str
     rgb: bool
     facts: dict
+    mask: np.ndarray
 
 
 def kaggle_picture(
@@ -239,12 +260,15 @@ def kaggle_picture(
     rgb = bool(rng.random() >= style.grey)
     suffix = str(rng.choice(style.suffixes))
     study, modality = draw_slice(person, rng, scanner, style, plane, noise, skull)
-    grey = framed(windowed(upright(study.images[MODALITIES.index(modality)], plane), rng), rng, style.side_px)
+    shown = windowed(upright(study.images[MODALITIES.index(modality)], plane), rng)
+    frame = frame_of(shown, rng, style.side_px)
+    grey = frame.cut(shown, Image.Resampling.BICUBIC)
+    tumour = frame.cut(upright(study.labels > 0, plane).astype(np.uint8) * 255, Image.Resampling.BILINEAR)
     facts = {**study.facts, "modality": modality, "plane": plane}
     if person.tumour:
         facts["conspicuity"] = round(conspicuity(study, modality), 2)
     facts.pop("volume_ml", None)
-    return Picture(encoded(grey, rng, suffix, rgb), suffix, rgb, facts)
+    return Picture(encoded(grey, rng, suffix, rgb), suffix, rgb, facts, tumour > 127)
 
 
 def yes_no_path(index: int, tumour: bool, suffix: str, rng: np.random.Generator) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvlm.data.phantoms import DEFAULT_SOURCES, SOURCES, write_phantoms
+from medvlm.data.phantoms import DEFAULT_SOURCES, SOURCES, picture_masks, write_phantoms
 
 SMALL = {"shape": (32, 32, 12), "cases_per_source": 8, "progress": False}
 
@@ -179,6 +179,24 @@ def test_deepmedic_volumes_are_scored_inside_the_brain_and_negative_outside(phan
     flair = read(folder / "Flair_subtrMeanDivStd.nii.gz")
     assert flair[brain].mean() == pytest.approx(0, abs=1e-3) and flair[brain].std() == pytest.approx(1, abs=1e-3)
     assert np.unique(flair[~brain]).size == 1 and flair[~brain][0] < -1
+
+
+def test_the_masks_that_kaggle_pictures_lack_can_be_drawn_again(tmp_path):
+    root = write_phantoms(tmp_path, "kaggle_yes_no", cases_per_source=28, progress=False)["kaggle_yes_no"]
+    entry = json.loads((tmp_path / "phantoms.json").read_text(encoding="utf-8"))["sources"]["kaggle_yes_no"]
+    names = [case["case"] for case in entry["cases"]]
+    masks = picture_masks(tmp_path, "kaggle_yes_no", names)
+    assert set(names) - set(masks) == {copy for _, copy in entry["near_duplicates"]}
+    for name, mask in masks.items():
+        with Image.open(root / name) as picture:
+            grey = np.asarray(picture.convert("L"), dtype=float)
+        assert mask.shape == grey.shape and mask.any() == name.startswith("yes/")
+        if mask.any():
+            assert (grey[mask] > 20).mean() > 0.5, f"{name}: the mask lies beside the head"
+    with pytest.raises(ValueError, match="has no .*yes/Y999"):
+        picture_masks(tmp_path, "kaggle_yes_no", ["yes/Y999.jpg"])
+    with pytest.raises(ValueError, match="must hold phantoms of a Kaggle source"):
+        picture_masks(tmp_path, "msd", [])
 
 
 def test_kaggle_pictures_have_many_shapes_and_both_classes(phantoms):
