@@ -34,6 +34,9 @@ def train(
     A stage that has already run with the same configuration and the same datalist is left alone, so that a second call
     is quick and an interrupted one goes on where it stopped.
 
+    Where the validation section holds too few cases with a tumour for an operating point, that is said before the first
+    stage and again at the end; the weights are kept, and verdicts are not calibrated.
+
     Args:
         bundle: name or path of the bundle.
         dataset_dir: folder that holds ``datalist.json``; by default that of the override ``datalist``.
@@ -51,12 +54,25 @@ def train(
     """
     root = find_bundle(bundle)
     dataset_dir = _folder_of(dataset_dir, overrides)
+    calibrate = calibrate and _beside(root, overlays, "calibrate") is not None
+    too_few = _too_few_positives(root, dataset_dir, overlays, overrides) if calibrate else ""
+    if too_few:
+        logger.warning(
+            "no threshold will be frozen after the training: %s. For a calibrated verdict stop now and enlarge the "
+            "validation section (prepare --fractions 0.6,0.2,0.2, or more cases), or lower --min_positives and say so.",
+            too_few,
+        )
     files = []
     for stage in _chosen_stages(root, stages) or [None]:
         configs = [root / "configs" / "train.json", *([stage] if stage else []), *_overlay_files(root, overlays)]
         files.append(_run_stage(root, configs, str(Path(dataset_dir).resolve()), again, overrides))
-    if calibrate and _beside(root, overlays, "calibrate"):
-        freeze_operating_point(bundle, dataset_dir, overlays=overlays, **overrides)
+    if too_few:
+        _tell_uncalibrated(bundle, too_few)
+    elif calibrate:
+        try:
+            freeze_operating_point(bundle, dataset_dir, overlays=overlays, **overrides)
+        except (ValueError, RuntimeError) as error:
+            _tell_uncalibrated(bundle, _as_too_few(error))
     return files
 
 
@@ -84,12 +100,55 @@ def evaluate(bundle: str, dataset_dir: str | None = None, overlays: str | Sequen
     """
     root = find_bundle(bundle)
     dataset_dir = _folder_of(dataset_dir, overrides)
+    _run(root, _evaluation_configs(root, overlays), str(Path(dataset_dir).resolve()), overrides)
+
+
+def _evaluation_configs(root: Path, overlays: str | Sequence[str]) -> list[Path]:
     files = _overlay_files(root, overlays)
     last = [path for path in files if path.stem.startswith("calibrate")]
     first = [path for path in files if path not in last]
     evaluation = _beside(root, overlays, "evaluate") or root / "configs" / "evaluate.json"
-    configs = [root / "configs" / "train.json", *first, evaluation, *last]
-    _run(root, configs, str(Path(dataset_dir).resolve()), overrides)
+    return [root / "configs" / "train.json", *first, evaluation, *last]
+
+
+def _too_few_positives(root: Path, dataset_dir: str, overlays: str | Sequence[str], overrides: dict[str, Any]) -> str:
+    """Say that the section of the calibration holds too few tumours; empty where it does not, or knows of none."""
+    from monai.bundle import ConfigParser
+
+    calibration = _beside(root, overlays, "calibrate")
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in _evaluation_configs(root, [*_listed(overlays), str(calibration)])])
+    parser.update(pairs={"bundle_root": str(root), "dataset_dir": str(Path(dataset_dir).resolve()), **overrides})
+    least = parser.get_parsed_content("min_positives") if "min_positives" in parser else None
+    if not isinstance(least, int) or "validate::cases" not in parser:
+        return ""
+    cases = parser.get_parsed_content("validate::cases")
+    if not any("tumour" in case for case in cases):
+        return ""
+    found = sum(case.get("tumour") == 1 for case in cases)
+    section = parser.get_parsed_content("section")
+    words = f"{found} cases with a tumour in {section!r} are too few to set a sensitivity on ({max(least, 1)} needed)"
+    return words if found < max(least, 1) else ""
+
+
+def _as_too_few(error: Exception) -> str:
+    """The words of a calibration that lacked positives; any other error is raised again."""
+    from medvlm.engines.tolerant import innermost
+    from medvlm.metrics.operating_point import TooFewPositives
+
+    cause = innermost(error)
+    if not isinstance(cause, TooFewPositives):
+        raise error
+    return str(cause).partition(";")[0]
+
+
+def _tell_uncalibrated(bundle: str, too_few: str) -> None:
+    logger.warning(
+        "the weights are kept, but no threshold was frozen: %s. The verdict of predict is not calibrated; choose a "
+        "threshold on more cases with python -m medvlm evaluate %s --dataset_dir DIR --overlays calibrate.",
+        too_few,
+        bundle,
+    )
 
 
 def _beside(root: Path, overlays: str | Sequence[str], kind: str) -> Path | None:
@@ -121,9 +180,7 @@ def _run(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[
     )
 
 
-def _run_stage(
-    root: Path, configs: Sequence[Path], dataset_dir: str, again: bool, overrides: dict[str, Any]
-) -> Path:
+def _run_stage(root: Path, configs: Sequence[Path], dataset_dir: str, again: bool, overrides: dict[str, Any]) -> Path:
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()

@@ -42,6 +42,10 @@ DEFAULT_POINT: Mapping[str, Any] = {
 """Where nothing was chosen on data."""
 
 
+class TooFewPositives(ValueError):
+    """The section holds too few cases with a tumour to choose a threshold on."""
+
+
 def file_for(weights_name: str) -> str:
     """The name of the file of the operating point that belongs to weights, so that no weights take another's place.
 
@@ -88,7 +92,8 @@ def choose_operating_point(
         The frozen point (see the module). Cases tied at the threshold are all called positive.
 
     Raises:
-        ValueError: on a test section, too few positives, or a target out of range.
+        TooFewPositives: fewer cases with a tumour than ``min_positives``; a ``ValueError``.
+        ValueError: on a test section, or a target out of range.
     """
     if "test" in re.split(r"[^a-z]+", section.lower()):
         raise ValueError(
@@ -98,7 +103,7 @@ def choose_operating_point(
         raise ValueError(f"target_sensitivity must lie in (0, 1], got {target_sensitivity}; 0.95 is usual.")
     n_positive = int(np.count_nonzero(np.asarray(tumour) == 1))
     if n_positive < max(min_positives, 1):
-        raise ValueError(
+        raise TooFewPositives(
             f"{n_positive} cases with a tumour in {section!r} are too few to set a sensitivity on "
             f"({max(min_positives, 1)} needed); enlarge the validation split, or lower min_positives and say so."
         )
