@@ -7,12 +7,16 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvlm.atomic import write_text_atomically
 from medvlm.bundle.locate import find_bundle
 from medvlm.trained_settings import QUIET_IDS
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
 
 logger = logging.getLogger(__name__)
 RECORD = "stages.json"
@@ -43,29 +47,32 @@ def train(
         stages: ``"all"``, or names such as ``"stage_1_segmentation"``, in the order to run.
         overlays: further configs laid over every stage (names in the bundle's ``configs`` or paths).
         calibrate: choose the operating point on the validation section afterwards.
-        again: run finished stages again, and unfinished ones from their start.
+        again: run finished stages again, and unfinished ones from their start, whatever file lies in their place.
         overrides: ids of the config and their values, as on MONAI's command line.
 
     Returns:
         The weight files that the stages left.
 
     Raises:
-        ValueError: When a stage or an overlay does not exist.
+        ValueError: When a stage or an overlay does not exist, or an override is misspelt.
+        FileExistsError: When the weights of a finished stage are not those that it left; nothing is run then.
     """
     root = find_bundle(bundle)
     dataset_dir = _folder_of(dataset_dir, overrides)
+    folder, names = str(Path(dataset_dir).resolve()), _chosen_stages(root, stages) or [None]
+    over = _overlay_files(root, overlays)
+    runs = [[root / "configs" / "train.json", *([name] if name else []), *over] for name in names]
+    for configs in [] if again else runs:
+        _refuse_foreign_weights(_Stage.read(root, configs, folder, overrides))
     calibrate = calibrate and _beside(root, overlays, "calibrate") is not None
-    too_few = _too_few_positives(root, dataset_dir, overlays, overrides) if calibrate else ""
+    too_few = _too_few_positives(root, folder, overlays, overrides) if calibrate else ""
     if too_few:
         logger.warning(
             "no threshold will be frozen after the training: %s. For a calibrated verdict stop now and enlarge the "
             "validation section (prepare --fractions 0.6,0.2,0.2, or more cases), or lower --min_positives and say so.",
             too_few,
         )
-    files = []
-    for stage in _chosen_stages(root, stages) or [None]:
-        configs = [root / "configs" / "train.json", *([stage] if stage else []), *_overlay_files(root, overlays)]
-        files.append(_run_stage(root, configs, str(Path(dataset_dir).resolve()), again, overrides))
+    files = [_run_stage(root, configs, folder, again, overrides) for configs in runs]
     if too_few:
         _tell_uncalibrated(bundle, too_few)
     elif calibrate:
@@ -113,12 +120,9 @@ def _evaluation_configs(root: Path, overlays: str | Sequence[str]) -> list[Path]
 
 def _too_few_positives(root: Path, dataset_dir: str, overlays: str | Sequence[str], overrides: dict[str, Any]) -> str:
     """Say that the section of the calibration holds too few tumours; empty where it does not, or knows of none."""
-    from monai.bundle import ConfigParser
-
     calibration = _beside(root, overlays, "calibrate")
-    parser = ConfigParser()
-    parser.read_config([str(path) for path in _evaluation_configs(root, [*_listed(overlays), str(calibration)])])
-    parser.update(pairs={"bundle_root": str(root), "dataset_dir": str(Path(dataset_dir).resolve()), **overrides})
+    configs = _evaluation_configs(root, [*_listed(overlays), str(calibration)])
+    parser = _parser(root, configs, dataset_dir, overrides)
     least = parser.get_parsed_content("min_positives") if "min_positives" in parser else None
     if not isinstance(least, int) or "validate::cases" not in parser:
         return ""
@@ -180,39 +184,90 @@ def _run(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[
     )
 
 
-def _run_stage(root: Path, configs: Sequence[Path], dataset_dir: str, again: bool, overrides: dict[str, Any]) -> Path:
+@dataclass(frozen=True)
+class _Stage:
+    """What a stage is called, where its weights and its record go, and what it reads."""
+
+    name: str
+    folder: Path
+    weights: Path
+    datalist: Path
+
+    @classmethod
+    def read(cls, root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[str, Any]) -> _Stage:
+        parser = _parser(root, configs, dataset_dir, overrides)
+        folder = Path(parser.get_parsed_content("ckpt_dir"))
+        weights = folder / parser.get_parsed_content("weights_name")
+        return cls(parser.get_parsed_content("stage"), folder, weights, Path(parser.get_parsed_content("datalist")))
+
+    def records(self) -> dict[str, Any]:
+        """What is recorded of all stages that left their weights in this folder."""
+        file = self.folder / RECORD
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def changed(self) -> str:
+        """Say how the weights differ from those recorded; empty where they agree, or a record without a hash is old."""
+        from medvlm.handlers.case_files import sha256_of
+
+        known = self.records().get(self.name, {}).get("sha256")
+        found = sha256_of(self.weights) if known and self.weights.is_file() else known
+        return "" if found == known else f"SHA-256 {found:.12}..., recorded {known:.12}..."
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a run of this stage was interrupted, so that the weights may be its best so far."""
+        return (self.folder / f"{self.name}_state.pt").is_file()
+
+
+def _parser(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[str, Any]) -> ConfigParser:
     from monai.bundle import ConfigParser
 
     parser = ConfigParser()
     parser.read_config([str(path) for path in configs])
     parser.update(pairs={"bundle_root": str(root), "dataset_dir": dataset_dir, **overrides})
-    stage, folder = parser.get_parsed_content("stage"), Path(parser.get_parsed_content("ckpt_dir"))
-    weights = folder / parser.get_parsed_content("weights_name")
-    fingerprint = _fingerprint(configs, Path(parser.get_parsed_content("datalist")), overrides, folder, stage)
-    record_file = folder / RECORD
-    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
-    if not again and weights.is_file() and record.get(stage, {}).get("fingerprint") == fingerprint:
-        logger.info("stage %s has run with this configuration and data: %s is kept", stage, weights)
-        return weights
-    logger.info("stage %s starts", stage)
+    return parser
+
+
+def _refuse_foreign_weights(stage: _Stage) -> None:
+    """Neither keep nor overwrite weights that a finished stage did not leave; a record without a hash says nothing."""
+    changed = "" if stage.unfinished else stage.changed()
+    if changed:
+        raise FileExistsError(
+            f"{stage.weights} is not the file that stage {stage.name!r} left ({changed}), so that it is neither kept "
+            "nor overwritten; move it away to have the stage run again, put the stage's own file back, or overwrite "
+            "it with --again True, which runs every stage."
+        )
+
+
+def _run_stage(root: Path, configs: Sequence[Path], dataset_dir: str, again: bool, overrides: dict[str, Any]) -> Path:
+    from medvlm.handlers.case_files import sha256_of
+
+    stage = _Stage.read(root, configs, dataset_dir, overrides)
+    fingerprint = _fingerprint(configs, stage.datalist, overrides, stage.folder)
+    same = stage.weights.is_file() and stage.records().get(stage.name, {}).get("fingerprint") == fingerprint
+    if same and not again and not stage.changed():
+        logger.info("stage %s has run with this configuration and data: %s is kept", stage.name, stage.weights)
+        return stage.weights
+    logger.info("stage %s starts", stage.name)
     start = time.perf_counter()
     _run(root, configs, dataset_dir, ({"resume": False} if again else {}) | overrides)
-    if not weights.is_file():
+    if not stage.weights.is_file():
         raise RuntimeError(
-            f"stage {stage!r} ended without the weights {weights}: nothing was trained or kept; see the log above, and "
-            "keep a TrainingCheckpoint among the train handlers."
+            f"stage {stage.name!r} ended without the weights {stage.weights}: nothing was trained or kept; see the log "
+            "above, and keep a TrainingCheckpoint among the train handlers."
         )
-    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
-    record[stage] = {
-        "fingerprint": _fingerprint(configs, Path(parser.get_parsed_content("datalist")), overrides, folder, stage),
-        "weights": weights.name,
+    record = stage.records()
+    record[stage.name] = {
+        "fingerprint": _fingerprint(configs, stage.datalist, overrides, stage.folder),
+        "weights": stage.weights.name,
+        "sha256": sha256_of(stage.weights),
         "seconds": round(time.perf_counter() - start, 1),
     }
-    write_text_atomically(json.dumps(record, indent=2) + "\n", record_file)
-    return weights
+    write_text_atomically(json.dumps(record, indent=2) + "\n", stage.folder / RECORD)
+    return stage.weights
 
 
-def _fingerprint(configs: Sequence[Path], datalist: Path, overrides: dict[str, Any], folder: Path, stage: str) -> str:
+def _fingerprint(configs: Sequence[Path], datalist: Path, overrides: dict[str, Any], folder: Path) -> str:
     """A hash of all that decides a stage's weights: configs, datalist, overrides and the weights it starts from."""
     digest = hashlib.sha256()
     for path in configs:

@@ -89,3 +89,59 @@ def test_a_calibration_that_lacks_positives_leaves_the_weights_and_any_other_err
     fail(ValueError("a mask is missing"))
     with pytest.raises(RuntimeError, match="Failed to evaluate"):
         curriculum.train(str(BUNDLE), str(tmp_path))
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """``train(**overrides)`` runs stages that write what their file is called, and says which; and their folder."""
+    _validation(tmp_path, 12)
+    models, ran = tmp_path / "models", []
+    models.mkdir()
+
+    def run(root, configs, folder, overrides):
+        left = {"stage_1_segmentation": "stage_1.pt", "stage_2_classification": "stage_2.pt"}
+        left |= {"stage_3_joint": "stage_3.pt", "stage_4_refinement": "model.pt"}
+        name = left[configs[1].stem]
+        (models / name).write_text(f"weights of {name} {overrides.get('seed', 0)}", encoding="utf-8")
+        ran.append(name)
+
+    monkeypatch.setattr(curriculum, "_run", run)
+
+    def train(**overrides):
+        ran.clear()
+        curriculum.train(str(BUNDLE), str(tmp_path), calibrate=False, ckpt_dir=str(models), **overrides)
+        return list(ran)
+
+    assert train() == ["stage_1.pt", "stage_2.pt", "stage_3.pt", "model.pt"] and train() == []
+    return train, models
+
+
+@pytest.mark.parametrize("given", [{}, {"seed": 5}], ids=["the same", "other settings"])
+def test_weights_that_are_not_the_stage_s_own_are_neither_kept_nor_overwritten(finished, given):
+    train, models = finished
+    own = (models / "model.pt").read_bytes()
+    (models / "model.pt").write_bytes((models / "stage_1.pt").read_bytes())
+    with pytest.raises(FileExistsError, match=r"model\.pt is not the file that stage 'refinement' left.*move it away"):
+        train(**given)
+    assert (models / "model.pt").read_bytes() == (models / "stage_1.pt").read_bytes()
+    assert (models / "stage_1.pt").read_text(encoding="utf-8") == "weights of stage_1.pt 0", "an earlier stage was run"
+    (models / "model.pt").unlink()
+    assert train() == ["model.pt"] and (models / "model.pt").read_bytes() == own
+    (models / "model.pt").write_bytes(b"foreign")
+    assert len(train(again=True)) == 4 and (models / "model.pt").read_bytes() == own
+
+
+def test_an_interrupted_stage_and_a_record_without_a_hash_are_no_foreign_weights(finished):
+    train, models = finished
+    (models / "model.pt").write_bytes(b"the best so far")
+    (models / "refinement_state.pt").write_bytes(b"")
+    assert train() == ["model.pt"], "what a repeated run had left when it was interrupted is not its result"
+    (models / "model.pt").write_bytes(b"the best so far")
+    assert train(seed=5)[-1] == "model.pt"
+    (models / "refinement_state.pt").unlink()
+    record = json.loads((models / curriculum.RECORD).read_text(encoding="utf-8"))
+    for entry in record.values():
+        del entry["sha256"]
+    (models / curriculum.RECORD).write_text(json.dumps(record), encoding="utf-8")
+    (models / "model.pt").write_bytes(b"foreign")
+    assert train(seed=5) == []
