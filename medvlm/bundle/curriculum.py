@@ -179,6 +179,9 @@ def _folder_of(dataset_dir: str | None, overrides: dict[str, Any]) -> str:
 def _run(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[str, Any]) -> None:
     import monai.bundle
 
+    from medvlm.engines.strict import refuse_lost_overrides
+
+    refuse_lost_overrides(monai.bundle.ConfigParser.load_config_files([str(path) for path in configs]), overrides)
     monai.bundle.run(
         config_file=[str(path) for path in configs], bundle_root=str(root), dataset_dir=dataset_dir, **overrides
     )
@@ -222,8 +225,11 @@ class _Stage:
 def _parser(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: dict[str, Any]) -> ConfigParser:
     from monai.bundle import ConfigParser
 
+    from medvlm.engines.strict import refuse_lost_overrides
+
     parser = ConfigParser()
     parser.read_config([str(path) for path in configs])
+    refuse_lost_overrides(parser.get(), overrides)
     parser.update(pairs={"bundle_root": str(root), "dataset_dir": dataset_dir, **overrides})
     return parser
 

@@ -16,7 +16,7 @@ from torch import nn
 from medvlm.bundle.locate import find_bundle
 from medvlm.engines.case_finding import CaseFinder
 from medvlm.engines.config_problems import OwnFiles, find_problems
-from medvlm.engines.strict import ConfigError
+from medvlm.engines.strict import ConfigError, refuse_lost_overrides
 from medvlm.engines.tolerant import plain_errors
 from medvlm.handlers.case_files import sha256_of
 from medvlm.metrics.operating_point import misfit, warn_once
@@ -93,7 +93,8 @@ class LoadedBundle:
         changes = {**(overrides or {}), "bundle_root": str(self.root)}
         if device is not None:
             changes["device"] = f"$torch.device('{device}')"
-        base = ConfigParser.load_config_files(str(config))
+        base = ConfigParser.load_config_files([str(config), *map(str, files)])
+        refuse_lost_overrides(base, changes)
         self.parser.update(changes)
         problems = find_problems(self.parser, OwnFiles.read(config.parent), changes, base)
         if problems:

@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.scripts import create_workflow
 
 from medvlm.engines.case_finding import CaseFinder
+from medvlm.engines.strict import refuse_lost_overrides
 from medvlm.engines.tolerant import CasesFailed, Failure, plain_errors
 from medvlm.write_errors import check_writable
 
@@ -77,6 +78,7 @@ def run_inference(
     root, output = Path(bundle_root).absolute(), Path(output).expanduser().absolute()
     files = [config_file(root, name) for name in configs]
     config = ConfigParser.load_config_files([str(file) for file in files])
+    refuse_lost_overrides(config, overrides)
     CaseFinder(config).check(source, overrides)  # before anything is built: what cannot be understood is said at once
     check_writable(output)
     with plain_errors():

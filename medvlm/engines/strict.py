@@ -24,10 +24,11 @@ from monai.bundle.scripts import create_workflow
 
 from medvlm.engines.config_problems import OwnFiles, dropped_overrides, find_problems, idle_overrides, references
 from medvlm.engines.running import callers
+from medvlm.engines.targets import walk
 from medvlm.engines.tolerant import innermost
 from medvlm.spelling import did_you_mean
 
-__all__ = ["ConfigError", "StrictWorkflow", "check"]
+__all__ = ["ConfigError", "StrictWorkflow", "check", "refuse_lost_overrides"]
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,8 @@ class StrictWorkflow(ConfigWorkflow):
         known = {*parameters, "properties_path"}
         overrides = {key: value for key, value in kwargs.items() if key not in known}
         base = ConfigParser.load_config_files(config_file)
-        _refuse_lost_overrides(base, overrides)
+        _end_with_the_reason()
+        refuse_lost_overrides(base, overrides)
         super().__init__(config_file, *args, **kwargs)
         self._overrides, self._base = overrides, base
 
@@ -175,16 +177,40 @@ class StrictWorkflow(ConfigWorkflow):
         return super().initialize()
 
 
-def _refuse_lost_overrides(base: dict, overrides: Mapping[str, Any]) -> None:
-    """Refuse overrides inside something that does not exist, which MONAI answers with a bare ``KeyError``."""
+def refuse_lost_overrides(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides inside something that does not exist, which MONAI answers with a bare ``KeyError``.
+
+    Args:
+        base: the merged config before the overrides.
+        overrides: ids and values, nested ids with ``::`` or ``#``.
+
+    Raises:
+        ConfigError: the first such override, with what is probably meant.
+    """
     before = ConfigParser(dict(base))
+    given = {ReferenceResolver.normalize_id(name) for name in overrides}
     for name in map(ReferenceResolver.normalize_id, overrides):
         parts = name.split("::")
+        if parts[0] in given or parts[0] == "_meta_":  # given whole; in a file of its own
+            continue
         for depth in range(1, len(parts)):
             parent, grandparent = "::".join(parts[:depth]), "::".join(parts[: depth - 1])
-            if parent not in before and parts[0] not in {ReferenceResolver.normalize_id(o) for o in overrides}:
+            if parent not in before:
                 near = before.get(grandparent)
                 names = map(str, near) if isinstance(near, dict) else ()
-                _end_with_the_reason()
-                hint = did_you_mean(parts[depth - 1], names)
+                deeper = _deeper(before.get(), parent, "::".join(parts[depth:]))
+                hint = did_you_mean(name, deeper, cutoff=0.0) or did_you_mean(parts[depth - 1], names)
                 raise ConfigError(f"unknown key {name!r}: there is no {parent!r}{hint}")
+            if not isinstance(before.get(parent), (dict, list)):
+                raise ConfigError(
+                    f"unknown key {name!r}: {parent!r} is {before.get(parent)!r}, which has no entries; override "
+                    f"{parent!r} as a whole"
+                )
+
+
+def _deeper(config: Any, parent: str, rest: str) -> list[str]:
+    """The same id below a longer path, ``train::trainer::max_epochs`` for ``trainer::max_epochs``."""
+    paths = [path for path, value in walk(config) if path.endswith(f"::{parent}") and isinstance(value, (dict, list))]
+    found = [f"{path}::{rest}" for path in paths]
+    here = ConfigParser(config)
+    return [name for name in found if name in here] or found

@@ -145,3 +145,12 @@ def test_an_interrupted_stage_and_a_record_without_a_hash_are_no_foreign_weights
     (models / curriculum.RECORD).write_text(json.dumps(record), encoding="utf-8")
     (models / "model.pt").write_bytes(b"foreign")
     assert train(seed=5) == []
+
+
+def test_an_override_inside_nothing_is_refused_with_the_place_that_is_meant(tmp_path, log):
+    _validation(tmp_path, 12)
+    with pytest.raises(ValueError, match="there is no 'trainer'; did you mean 'train::trainer::max_epochs'"):
+        curriculum.train(str(BUNDLE), str(tmp_path), **{"trainer::max_epochs": 1})
+    with pytest.raises(ValueError, match="there is no 'validat'; did you mean 'validate'"):
+        curriculum.evaluate(str(BUNDLE), str(tmp_path), **{"validat::cases": []})
+    assert not log

@@ -56,6 +56,11 @@ def test_overrides_reach_the_config(toy, anywhere, picture):
     assert medvlm.load(toy, overrides={"threshold": 0.0})(picture)["pred"].min() == 1
 
 
+def test_an_override_inside_nothing_is_refused_in_words(toy):
+    with pytest.raises(ValueError, match="unknown key 'nope::x': there is no 'nope'"):
+        medvlm.load(toy, overrides={"nope::x": 1})
+
+
 def test_misspelt_override_is_refused(toy):
     with pytest.raises(ValueError, match="unknown key 'treshold'; did you mean 'threshold'"):
         medvlm.load(toy, overrides={"treshold": 0.0})

@@ -173,6 +173,8 @@ def test_missing_weights_misfits_and_misspelt_keys_are_said_in_one_line(bundle, 
         predict(str(bundle), source, str(tmp_path / "out"), **{**SMALL, "network_def::features": [8, 16]})
     with pytest.raises(ValueError, match="mc_sample.*[Dd]id you mean.*mc_samples"):
         predict(str(bundle), source, str(tmp_path / "out"), mc_sample=3)
+    with pytest.raises(ValueError, match="there is no 'network_deff'; did you mean 'network_def'"):
+        predict(str(bundle), source, str(tmp_path / "out"), **{"network_deff::dropout": 0.2})
     with pytest.raises(FileNotFoundError, match="no config 'inference_4d'.*inference"):
         config_file(bundle, "inference_4d")
 
@@ -221,9 +223,7 @@ def test_four_channels_in_3d_go_through_one_crop(bundle, tmp_path):
     for name in ("flair", "t1", "t2"):  # T1c is missing: the network was trained to do without
         save(tmp_path / "in" / f"P_{name}.nii.gz")
     torch.manual_seed(0)
-    torch.save(
-        MaskNet(3, 4, 3, features=(8, 16, 32), stem_stride=1).state_dict(), bundle / "models" / "model_3d.pt"
-    )
+    torch.save(MaskNet(3, 4, 3, features=(8, 16, 32), stem_stride=1).state_dict(), bundle / "models" / "model_3d.pt")
     small = {key: value for key, value in SMALL.items() if key != "image_size"}
     report = predict(
         str(bundle), str(tmp_path / "in"), str(tmp_path / "out"), overlays="inference_3d", volume_size=[48, 64, 16],

@@ -13,7 +13,7 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow
 from monai.bundle import run as monai_run
 
-from medvlm.engines.strict import ConfigError, StrictWorkflow, check
+from medvlm.engines.strict import ConfigError, StrictWorkflow, check, refuse_lost_overrides
 
 TRAIN = {
     "imports": ["$import medvlm.engines.strict as strict"],
@@ -210,6 +210,29 @@ def test_strict_workflow_names_an_override_inside_nothing(bundle):
         StrictWorkflow(str(bundle / "configs" / "train.json"), **{"trainr::max_epochs": 3})
     with pytest.raises(ConfigError, match="there is no 'train::trainr'; did you mean 'trainer'"):
         StrictWorkflow(str(bundle / "configs" / "train.json"), **{"train#trainr#max_epochs": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("trainer::max_epochs", "there is no 'trainer'; did you mean 'train::trainer::max_epochs'?"),
+        ("trainer#max_epochz", "there is no 'trainer'; did you mean 'train::trainer::max_epochz'?"),
+        ("nothing_like_it::x", "unknown key 'nothing_like_it::x': there is no 'nothing_like_it'"),
+        ("train::transforms::7::keys", "there is no 'train::transforms::7'"),
+        ("lr::encoder", "'lr' is 0.1, which has no entries; override 'lr' as a whole"),
+    ],
+)
+def test_an_override_inside_nothing_is_refused_with_the_place_that_is_meant(name, expected):
+    with pytest.raises(ConfigError) as caught:
+        refuse_lost_overrides(TRAIN, {name: 1})
+    assert expected in str(caught.value)
+
+
+def test_an_override_inside_what_is_there_or_given_is_not_lost():
+    refuse_lost_overrides(
+        TRAIN, {"train#trainer#max_epochs": 1, "train::transforms::0::keys": "label", "new": {"a": 1}}
+    )
+    assert refuse_lost_overrides(TRAIN, {"new": {"a": {}}, "new::a::b": 1, "_meta_::version": "2"}) is None
 
 
 def test_strict_workflow_warns_once_and_serves_monais_run(bundle, caplog):
