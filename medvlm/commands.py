@@ -10,11 +10,11 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COMMANDS", "command", "signature_of", "text_parameters"]
+__all__ = ["COMMANDS", "check_values", "command", "signature_of", "text_parameters"]
 
 COMMANDS = {
     "phantom": "medvlm.data.phantoms.dataset:write_phantoms",
@@ -35,6 +35,7 @@ COMMANDS = {
 """Name of the command -> ``module:function``, the module that defines the function."""
 
 _PACKAGE = Path(__file__).parent
+_VALUES = {"int": (int, "a whole number"), "float": ((int, float), "a number"), "bool": (int, "True or False")}
 _TEXT = {"str", "Path", "os.PathLike[str]", "os.PathLike", "PathLike", "None"}
 
 
@@ -95,6 +96,29 @@ def signature_of(target: str) -> tuple[inspect.Signature, str]:
     return inspect.Signature(parameters), ast.get_docstring(node) or ""
 
 
+def check_values(signature: inspect.Signature, given: Mapping[str, Any]) -> None:
+    """Refuse a value that is not what a parameter's annotation says, where that is a number or a switch.
+
+    Args:
+        signature: of a command, annotations as text.
+        given: values by the parameters' names.
+
+    Raises:
+        ValueError: names the flag, what it takes and the value.
+    """
+    for name, value in given.items():
+        annotation = signature.parameters[name].annotation
+        kinds = set(annotation.replace(" ", "").split("|")) if isinstance(annotation, str) else set()
+        wanted = next((kind for kind in ("bool", "float", "int") if kind in kinds), None)
+        if wanted is None or kinds - {wanted, "None"} or (value is None and "None" in kinds):
+            continue
+        types, words = _VALUES[wanted]
+        if not isinstance(value, types) or (wanted != "bool" and isinstance(value, bool)):
+            raise ValueError(f"--{name} takes {words}, got {value!r}.")
+        if wanted == "bool" and value not in (0, 1):
+            raise ValueError(f"--{name} takes {words}, got {value!r}.")
+
+
 def command(name: str) -> Callable[..., Any]:
     """Return a function that looks like the command and imports it when called."""
     target = COMMANDS[name]
@@ -106,6 +130,8 @@ def command(name: str) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         module, _, function = target.partition(":")
         bound = signature.bind(*args, **kwargs)
+        fixed = [key for key in bound.arguments if many is None or key != many.name]
+        check_values(signature, {key: bound.arguments[key] for key in fixed})
         call = getattr(importlib.import_module(module), function)
         known = {key: value for key, value in bound.arguments.items() if not isinstance(value, _Unknown)}
         overrides = known.pop(many.name, {}) if many else {}

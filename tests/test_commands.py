@@ -19,7 +19,7 @@ TOOLS = '''
 """Stand-ins for commands."""
 FACTOR = 2
 
-def paint(wall: str, colour: str = "white", coats: int = 1, *, factor: float = FACTOR):
+def paint(wall: str, colour: str = "white", coats: int = 1, *, factor: float = FACTOR, dry: bool = True):
     """Paint a wall.
 
     Args:
@@ -27,6 +27,7 @@ def paint(wall: str, colour: str = "white", coats: int = 1, *, factor: float = F
         colour: of the paint.
         coats: how many.
         factor: of the price.
+        dry: let it dry.
     """
     if colour == "plaid":
         raise ValueError("no plaid paint; choose one colour")
@@ -90,7 +91,11 @@ def test_text_stays_text(tools, capsys, arguments):
     [
         (("paint", "north", "--color", "red"), "'paint' has no flag --color; did you mean --colour?"),
         (("paint", "north", "--color=red"), "'paint' has no flag --color; did you mean --colour?"),
-        (("paint", "north", "--xyz"), "'paint' has no flag --xyz; it takes --coats, --colour, --factor, --wall"),
+        (("paint", "north", "--xyz"), "'paint' has no flag --xyz; it takes --coats, --colour, --dry, --factor, --wall"),
+        (("paint", "north", "--coats", "two"), "error: --coats takes a whole number, got 'two'.\n"),
+        (("paint", "north", "--coats"), "error: --coats takes a whole number, got True.\n"),
+        (("paint", "north", "--factor", "1,5"), "error: --factor takes a number, got (1, 5).\n"),
+        (("paint", "north", "--dry", "flase"), "error: --dry takes True or False, got 'flase'.\n"),
         (("paint", "a", "b", "1", "c"), "'paint' takes at most 3 arguments without a flag, got 4"),
         (("piant", "north"), "there is no command 'piant'; did you mean 'paint'?"),
         (("paint", "north", "--colour", "plaid"), "error: no plaid paint; choose one colour\n"),
@@ -101,6 +106,11 @@ def test_a_mistake_is_one_clear_line_and_status_2(tools, capsys, arguments, word
     status, out, err = run(capsys, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("error: ") and words in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [("--nodry",), ("--dry", "0"), ("--factor", "2", "--dry", "False")])
+def test_numbers_and_switches_are_taken_as_they_are(tools, capsys, flags):
+    assert run(capsys, "paint", "north", *flags)[:2] == (0, "'north' 'white' 2\n")
 
 
 def test_a_missing_argument_is_named(tools, capsys):

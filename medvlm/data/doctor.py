@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from medvlm.atomic import write_text_atomically
 from medvlm.data.case_checks import check_case
 from medvlm.data.cine_checks import check_study
 from medvlm.data.cine_collections import check_study_sets, is_study_list, target_table, video_rows
@@ -23,6 +24,7 @@ from medvlm.data.given_checks import check_given, check_given_sets
 from medvlm.data.problems import SEVERITIES, Problem, render_problems, render_table
 from medvlm.data.reading import ReadError, is_picture
 from medvlm.data.sources import words
+from medvlm.write_errors import check_writable
 
 
 def doctor(
@@ -39,7 +41,7 @@ def doctor(
         datalist: the file that ``prepare`` wrote.
         dataset_dir: folder that its relative paths start from; the datalist's own by default.
         sections: only these sections, with commas between them.
-        json: also write the rows to this file.
+        json: also write the rows to this file; whether it can be written is tried before the checks.
         strict: warnings count as errors.
         jobs: cases read at the same time.
 
@@ -49,21 +51,26 @@ def doctor(
     Raises:
         FileNotFoundError: there is no such datalist.
         ValueError: it is no datalist, or has no such section.
+        OSError: ``json`` cannot be written.
     """
+    if json is not None:
+        check_writable(Path(json).parent, "--json")
+        if Path(json).is_dir():
+            raise IsADirectoryError(f"--json must name a file, and {json} is a folder; give {json}/doctor.json.")
     there = [s for s in SECTIONS if s in read_datalist(datalist)]
     chosen = words(sections) or there
     cases = {section: load_datalist(datalist, section, dataset_dir) for section in chosen}
     others = load_datalist(datalist, [s for s in there if s not in chosen])
     rows = examine(cases, str(datalist), jobs, [str(case.get("case_id", "")) for case in others])
-    if json is not None:
-        text = json_format.dumps([row.as_dict() for row in rows], indent=2, ensure_ascii=False)
-        Path(json).write_text(text + "\n", encoding="utf-8")
     if is_study_list(cases):
         sys.stdout.write(_study_tables(cases))
     counts = Counter(row.severity for row in rows)
     total = sum(len(inside) for inside in cases.values())
     summary = ", ".join(f"{counts[s]} {s}{'' if counts[s] == 1 else 's'}" for s in SEVERITIES[:2])
     sys.stdout.write("\n".join([*([render_problems(rows)] if rows else []), f"{total} cases: {summary}"]) + "\n")
+    if json is not None:
+        text = json_format.dumps([row.as_dict() for row in rows], indent=2, ensure_ascii=False)
+        write_text_atomically(text + "\n", Path(json))
     return int(counts["error"] > 0 or (strict and counts["warning"] > 0))
 
 

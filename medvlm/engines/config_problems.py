@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,8 +118,8 @@ def find_problems(
         entry_ids: ids that are run besides ``initialize``, ``run`` and ``finalize``.
 
     Returns:
-        One sentence a problem: unknown keys, words for switches, references to nothing, names in expressions,
-        arguments of ``_target_`` nodes.
+        One sentence a problem: unknown keys, words for switches and numbers, references to nothing, names in
+        expressions, arguments of ``_target_`` nodes.
     """
     own = own or OwnFiles()
     if not parser.ref_resolver.items:
@@ -128,6 +129,7 @@ def find_problems(
     problems = _unknown_keys(config, own, refs, STANDARD_IDS | set(entry_ids))
     problems += _unknown_overrides(overrides or {}, base or {}, own, refs)
     problems += _words_for_switches(overrides or {}, base or {})
+    problems += _words_for_numbers(overrides or {}, base or {})
     problems += _undefined_references(parser)
     problems += _unknown_stages(config, own)
     problems += expression_problems(config)
@@ -183,6 +185,41 @@ def _words_for_switches(overrides: Mapping[str, Any], base: Mapping[str, Any]) -
         if meant is not None and isinstance(before.get(id_), bool):
             problems.append(f"{id_!r} is a switch and must be True or False, got the text {value!r}; write {meant}")
     return problems
+
+
+def _words_for_numbers(overrides: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Overrides of a number by a word, which would end in a ``TypeError`` after everything is loaded."""
+    problems = []
+    before = ConfigParser(dict(base))
+    for name, value in overrides.items():
+        id_ = ReferenceResolver.normalize_id(name)
+        if not isinstance(value, str) or value.startswith(("$", "@", "%")) or not _is_number(before, id_):
+            continue
+        problems.append(
+            f"{id_!r} must be a number, got the text {value!r}; write digits, such as {_example(before, id_)}"
+        )
+    return problems
+
+
+def _is_number(config: ConfigParser, id_: str, depth: int = 0) -> bool:
+    """Whether an id holds a number, refers to one, or picks one from a table of numbers (``$@table[@key]``)."""
+    value = config.get(id_)
+    if isinstance(value, str) and depth < 5:
+        reference, table = re.fullmatch(r"@([\w:]+)", value), re.fullmatch(r"\$@([\w:]+)\[@[\w:]+\]", value)
+        if reference:
+            return _is_number(config, reference[1], depth + 1)
+        entries = config.get(table[1]) if table else None
+        return isinstance(entries, dict) and bool(entries) and all(map(_plain_number, entries.values()))
+    return _plain_number(value)
+
+
+def _plain_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _example(config: ConfigParser, id_: str) -> str:
+    value = config.get(id_)
+    return str(value) if _plain_number(value) else "3"
 
 
 def _unknown_stages(config: dict, own: OwnFiles) -> list[str]:

@@ -110,6 +110,9 @@ class Verdictd(Transform):
             ``model_filename`` (MONAI Label), the file of that name beside it is meant.
         image_key: the image ``(C, X, Y, Z)``; one slice is a picture, more are a volume.
         settings: in use, see :func:`read_operating_point`.
+
+    Raises:
+        ValueError: ``none_below`` is no probability.
     """
 
     def __init__(
@@ -121,6 +124,8 @@ class Verdictd(Transform):
         image_key: str = "image",
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        if isinstance(none_below, bool) or not isinstance(none_below, (int, float)) or not 0 <= none_below <= 1:
+            raise ValueError(f"none_below is a probability and must lie in [0, 1], got {none_below!r}; 0.3 is usual.")
         self.key = key
         self.operating_point = operating_point
         self.none_below = none_below

@@ -366,3 +366,25 @@ def test_sections_can_be_chosen_and_read_in_parallel(make, tmp_path, capsys):
 def test_an_empty_list_is_an_error(tmp_path):
     save_datalist({"training": []}, tmp_path / "d.json")
     assert doctor(str(tmp_path / "d.json")) == 1
+
+
+def test_a_json_that_cannot_be_written_is_said_before_the_checks(make, tmp_path, monkeypatch):
+    _sections(make, tmp_path)
+    monkeypatch.setattr("medvlm.data.doctor.examine", lambda *given: pytest.fail("the cases were read first"))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(OSError, match="choose another --json"):
+        doctor(str(tmp_path / "d.json"), json=str(tmp_path / "file" / "rows.json"))
+    with pytest.raises(OSError, match="--json must name a file"):
+        doctor(str(tmp_path / "d.json"), json=str(tmp_path))
+
+
+def test_the_findings_are_shown_even_where_the_json_fails_in_the_end(make, tmp_path, monkeypatch, capsys):
+    _sections(make, tmp_path)
+
+    def full(*given):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("medvlm.data.doctor.write_text_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        doctor(str(tmp_path / "d.json"), json=str(tmp_path / "rows.json"))
+    assert "12 cases: 0 errors" in capsys.readouterr().out

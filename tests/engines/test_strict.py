@@ -86,6 +86,12 @@ def test_accepts_a_sound_config(bundle, files):
         ({"lr": "$torch.cuda.is_availble()"}, "lr: 'torch.cuda' has no 'is_availble'; did you mean 'is_available'"),
         ({"amp": "false"}, "'amp' is a switch and must be True or False, got the text 'false'; write False"),
         ({"train#resume": "ON"}, "'train::resume' is a switch and must be True or False, got the text 'ON'"),
+        ({"lr": "high"}, "'lr' must be a number, got the text 'high'; write digits, such as 0.1"),
+        (
+            {"train::trainer::max_epochs": "three"},
+            "'train::trainer::max_epochs' must be a number, got the text 'three'",
+        ),
+        ({"weights::mask": "1,5"}, "'weights::mask' must be a number, got the text '1,5'"),
         ({"lr": "$1 +"}, "lr: '$1 +' is not a Python expression"),
         (
             {"lr": "$medvlm.spelling.close_names", "imports": ["$import medvlm.spelling", *TRAIN["imports"]]},
@@ -229,9 +235,7 @@ def test_an_override_inside_nothing_is_refused_with_the_place_that_is_meant(name
 
 
 def test_an_override_inside_what_is_there_or_given_is_not_lost():
-    refuse_lost_overrides(
-        TRAIN, {"train#trainer#max_epochs": 1, "train::transforms::0::keys": "label", "new": {"a": 1}}
-    )
+    assert refuse_lost_overrides(TRAIN, {"train#trainer#max_epochs": 1, "train::transforms::0::keys": "label"}) is None
     assert refuse_lost_overrides(TRAIN, {"new": {"a": {}}, "new::a::b": 1, "_meta_::version": "2"}) is None
 
 
@@ -290,6 +294,16 @@ def test_a_stage_of_one_s_own_is_no_slip(bundle):
     own = {"stage": "warm_up", "epochs_per_stage": {"warm_up": 3}, "weights_per_stage": {"warm_up": 1.0}}
     workflow = create_workflow(config_file=str(bundle / "configs" / "train.json"), **own)
     assert workflow.parser.get_parsed_content("epochs") == 3
+
+
+def test_refuses_a_word_for_a_number_from_a_table(bundle):
+    config = TRAIN | {"stage": "joint", "epochs_per_stage": {"joint": 2}, "epochs": "$@epochs_per_stage[@stage]"}
+    (bundle / "configs" / "train.json").write_text(json.dumps(config), encoding="utf-8")
+    assert "'epochs' must be a number, got the text 'three'; write digits, such as 3" in refused(
+        bundle, {"epochs": "three"}
+    )
+    for value in (3, "$1 + 2", "@epochs_per_stage::joint"):
+        assert create_workflow(config_file=str(bundle / "configs" / "train.json"), epochs=value).run()
 
 
 def test_the_reason_stands_below_the_traceback_of_any_other_error(bundle, monkeypatch, capsys):

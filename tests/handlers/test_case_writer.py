@@ -349,3 +349,9 @@ def test_a_whole_head_is_cautioned_about_where_brains_are_expected(writer, tmp_p
     assert "1432 mL were taken for brain" in found["summary"] and found["extracted_ml"] == 1432.1
     before = manifest("d", {"whole_head": False, "extracted_ml": 0.0}, brain_extracted=True)
     assert before["caution"] == "" and "whole_head" not in manifest("e", {}, brain_extracted=True)
+
+
+@pytest.mark.parametrize("value", [2, -0.1, "high", True])
+def test_a_bound_that_is_no_probability_is_refused_before_any_case(value):
+    with pytest.raises(ValueError, match=r"none_below is a probability and must lie in \[0, 1\], got"):
+        Verdictd(none_below=value)
