@@ -33,7 +33,8 @@ def train(
 ) -> list[Path]:
     """Run a bundle's curriculum: ``train.json`` with each ``stage_*.json`` in turn, then freeze the operating point.
 
-    A bundle without stages is trained by ``train.json`` alone.
+    A bundle without stages is trained by ``train.json`` alone, and an overlay ``train_NAME`` is a training of its own,
+    without the stages unless they are named.
 
     A stage that has already run with the same configuration and the same datalist is left alone, so that a second call
     is quick and an interrupted one goes on where it stopped.
@@ -44,7 +45,7 @@ def train(
     Args:
         bundle: name or path of the bundle.
         dataset_dir: folder that holds ``datalist.json``; by default that of the override ``datalist``.
-        stages: ``"all"``, or names such as ``"stage_1_segmentation"``, in the order to run.
+        stages: ``"all"`` of the curriculum, or names such as ``"stage_1_segmentation"``, in the order to run.
         overlays: further configs laid over every stage (names in the bundle's ``configs`` or paths).
         calibrate: choose the operating point on the validation section afterwards.
         again: run finished stages again, and unfinished ones from their start, whatever file lies in their place.
@@ -59,8 +60,9 @@ def train(
     """
     root = find_bundle(bundle)
     dataset_dir = _folder_of(dataset_dir, overrides)
-    folder, names = str(Path(dataset_dir).resolve()), _chosen_stages(root, stages) or [None]
     over = _overlay_files(root, overlays)
+    whole = stages == "all" and any(path.stem.startswith("train_") for path in over)
+    folder, names = str(Path(dataset_dir).resolve()), ([] if whole else _chosen_stages(root, stages)) or [None]
     runs = [[root / "configs" / "train.json", *([name] if name else []), *over] for name in names]
     for configs in [] if again else runs:
         _refuse_foreign_weights(_Stage.read(root, configs, folder, overrides))

@@ -8,11 +8,16 @@ Sections ``training``, ``validation``, ``test`` and ``inference`` each hold a li
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from medvlm.atomic import write_text_atomically
+
+logger = logging.getLogger(__name__)
 
 SECTIONS = ("training", "validation", "test", "inference")
 VERSION = 1
@@ -195,3 +200,36 @@ def cases_with_mask(cases: Sequence[dict]) -> list[dict]:
     if not kept:
         raise ValueError(f"none of {len(cases)} cases has a known mask; segmentation needs some, or --healthy_masks.")
     return kept
+
+
+def cases_with_channels(cases: Sequence[dict], channels: Sequence[str]) -> list[dict]:
+    """Keep the cases that have at least one of some channels; the log counts the others by source, once.
+
+    For a network that takes several named channels: a picture of unstated weighting (``MRI``) shows none of them.
+
+    Args:
+        cases: of a datalist; one that does not name its ``channels`` is kept.
+        channels: such as ``["FLAIR", "T1"]``.
+
+    Raises:
+        ValueError: where none is left.
+    """
+    kept = [case for case in cases if "channels" not in case or set(case["channels"]) & set(channels)]
+    if cases and not kept:
+        there = sorted({str(name) for case in cases for name in case["channels"]})
+        raise ValueError(
+            f"none of {len(cases)} cases has any of the channels {list(channels)}, theirs are {there}; use volumes of "
+            "named modalities, or say in the datalist what the channels are (prepare --channels)."
+        )
+    kept_ids = {id(case) for case in kept}
+    counts = Counter(str(case.get("source", "unknown")) for case in cases if id(case) not in kept_ids)
+    if counts:
+        told = ", ".join(f"{source} {count}" for source, count in sorted(counts.items()))
+        some = f"{counts.total()} of {len(cases)} cases"
+        _tell_once(f"{some} have none of the channels {list(channels)} and are left out: {told}")
+    return kept
+
+
+@cache
+def _tell_once(message: str) -> None:
+    logger.warning("%s", message)

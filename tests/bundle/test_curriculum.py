@@ -154,3 +154,10 @@ def test_an_override_inside_nothing_is_refused_with_the_place_that_is_meant(tmp_
     with pytest.raises(ValueError, match="there is no 'validat'; did you mean 'validate'"):
         curriculum.evaluate(str(BUNDLE), str(tmp_path), **{"validat::cases": []})
     assert not log
+
+
+def test_an_overlay_that_is_a_training_of_its_own_runs_without_the_stages(tmp_path, log):
+    _validation(tmp_path, 12)
+    curriculum.train(str(BUNDLE), str(tmp_path), overlays="train_3d")
+    curriculum.train(str(BUNDLE), str(tmp_path), overlays="train_3d", stages="stage_3_joint", calibrate=False)
+    assert log == ["train_3d", "calibrate", "stage_3_joint"]

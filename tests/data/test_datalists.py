@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from medvlm.data.datalists import load_datalist, merge_datalists, read_datalist, relative_path, save_datalist
+from medvlm.data.datalists import (
+    cases_with_channels,
+    load_datalist,
+    merge_datalists,
+    read_datalist,
+    relative_path,
+    save_datalist,
+)
 
 
 def _case(folder: Path, name: str, patient: str | None = None) -> dict:
@@ -108,3 +115,21 @@ def test_importing_the_package_brings_neither_torch_nor_monai():
     code = "import medvlm.data, medvlm.data.prepare, sys; print({'torch', 'monai'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_cases_without_any_wanted_channel_are_left_out_and_counted_by_source(caplog):
+    cases = [
+        {"case_id": "a", "source": "msd", "channels": ["FLAIR", "T1"]},
+        {"case_id": "b", "source": "msd", "channels": ["T2"]},
+        {"case_id": "c", "source": "kaggle_yes_no", "channels": ["MRI"]},
+        {"case_id": "d", "source": "kaggle_yes_no", "channels": ["MRI"]},
+        {"case_id": "e", "source": "csv"},
+    ]
+    for _ in range(2):  # training asks, and so does the count before it
+        assert [case["case_id"] for case in cases_with_channels(cases, ["FLAIR", "T1c"])] == ["a", "e"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("3 of 5 cases have none of the channels ['FLAIR', 'T1c']")
+    assert told.endswith("kaggle_yes_no 2, msd 1")
+    assert cases_with_channels(cases[:2], ["T1", "T2"]) == cases[:2] and len(caplog.records) == 1
+    with pytest.raises(ValueError, match=r"none of 2 cases has any of the channels \['FLAIR'\], theirs are \['MRI'\]"):
+        cases_with_channels(cases[2:4], ["FLAIR"])
