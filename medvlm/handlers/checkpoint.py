@@ -119,8 +119,9 @@ class TrainingCheckpoint:
             raise ValueError(f"{self.full} does not fit this network or optimizer: {error}; {START_ANEW}") from None
         epoch = saved["engine"]["epoch"]
         if engine.state.max_epochs is not None and epoch >= engine.state.max_epochs:
-            logger.info("%s already holds epoch %d of %d: nothing left to train", self.full, epoch,
-                        engine.state.max_epochs)
+            logger.info(
+                "%s already holds epoch %d of %d: nothing left to train", self.full, epoch, engine.state.max_epochs
+            )
         engine.state.epoch, engine.state.iteration = epoch, saved["engine"]["iteration"]
         self.best, self.best_weights = saved["best"], saved["best_weights"]
         if self.evaluator is not None and saved["evaluator"]:
@@ -176,10 +177,29 @@ class TrainingCheckpoint:
         )
 
     def finish(self, engine: Engine) -> None:
-        """Remove the full state of a run that has ended; the weights file is its result."""
+        """Remove the full state of a run that has ended; the weights file is its result.
+
+        Epochs after the last validation have no part in it where the best is kept, which the log says.
+        """
         ended = engine.state.epoch >= (engine.state.max_epochs or 0) or engine.should_terminate
-        if ended and is_main_process():
-            self.full.unlink(missing_ok=True)
+        if not (ended and is_main_process()):
+            return
+        self.full.unlink(missing_ok=True)
+        validated = self._last_validated()
+        if self.keep == "best" and 0 < validated < engine.state.epoch:
+            logger.warning(
+                "%s is of epoch %d or before: the training went on to epoch %d without another validation, and what is "
+                "not validated is not kept; make epochs a multiple of val_interval, or give --keep last.",
+                self.weights,
+                validated,
+                engine.state.epoch,
+            )
+
+    def _last_validated(self) -> int:
+        """The last epoch that this run validated, at least the best one of a run that was resumed; 0 where none."""
+        if self.evaluator is None or self.best is None:
+            return 0
+        return max(int(self.evaluator.state.epoch or 0), int(self.evaluator.state.best_metric_epoch))
 
     def _score(self) -> float | None:
         if self.evaluator is None or self.evaluator.state.key_metric_name is None:

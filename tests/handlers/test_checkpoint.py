@@ -120,6 +120,30 @@ def scored(folder, values, **options) -> tuple[Run, dict]:
     return run, seen
 
 
+@pytest.mark.parametrize(
+    ("epochs", "keep", "told"),
+    [
+        (5, "best", "is of epoch 4 or before: the training went on to epoch 5"),
+        (4, "best", ""),
+        (5, "last", ""),
+        (1, "best", ""),
+    ],
+    ids=["between two validations", "validated to the end", "the last is kept", "never validated"],
+)
+def test_epochs_after_the_last_validation_are_said_not_to_be_kept(tmp_path, caplog, epochs, keep, told):
+    run, _ = scored(tmp_path, [None, 0.5, None, 0.7, None], keep=keep)
+    evaluator = run.checkpoint.evaluator
+
+    def validate(engine):
+        if engine.state.epoch % 2 == 0:
+            evaluator.state.epoch = engine.state.epoch
+
+    run.engine.add_event_handler(Events.EPOCH_STARTED, validate)
+    run.go(epochs)
+    assert bool(caplog.messages) is bool(told) and told in caplog.text
+    assert not told or "make epochs a multiple of val_interval, or give --keep last" in caplog.text
+
+
 def kept(folder) -> torch.Tensor:
     return torch.load(folder / "model.pt", weights_only=True)["0.weight"]
 
