@@ -72,7 +72,10 @@ def roc_curve(classification: Mapping[str, Any] | None) -> Figure | None:
 
 
 def precision_recall_curve(classification: Mapping[str, Any] | None) -> Figure | None:
-    """Draw precision against recall, with the prevalence as the line of a coin."""
+    """Draw precision against recall, with the prevalence as the line of a coin.
+
+    Each step reaches back to the recall before it, so that the area under them is the average precision.
+    """
     curve = _curve(classification, "pr", "recall", "precision")
     if curve is None:
         return None
@@ -85,7 +88,8 @@ def precision_recall_curve(classification: Mapping[str, Any] | None) -> Figure |
                 {"va": "bottom", "y": prevalence + 0.01} if prevalence < 0.9 else {"va": "top", "y": prevalence - 0.01}
             )
             axes.text(0.01, s=f"prevalence {rate(prevalence)}", ha="left", fontsize=8, **place)
-        axes.step(*curve, where="post", color=BLUE)
+        recall, precision = curve
+        axes.step(np.r_[0, recall], np.r_[precision[0], precision], where="pre", color=BLUE)
         area = _metric(classification, "pr_auc")
         if as_estimate(area).value is not None:
             axes.text(0.02, 0.03, f"PR-AUC {with_interval(area)}", ha="left", va="bottom")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medvlm.metrics.classification import classification_report
 from medvlm.visualize import figures
 from medvlm.visualize.agreement_figure import agreement_points
 from medvlm.visualize.forest import shorten
@@ -71,6 +72,17 @@ def test_the_curve_states_its_area_with_interval(evaluation):
     overall = evaluation["classification"]["overall"]
     assert "AUC 0.91 (0.84\N{EN DASH}0.96)" in _texts(figures.roc_curve(overall))
     assert "PR-AUC 0.91 (0.84\N{EN DASH}0.96)" in _texts(figures.precision_recall_curve(overall))
+
+
+def test_the_area_under_the_drawn_steps_is_the_average_precision():
+    generator = np.random.default_rng(3)
+    tumour = generator.integers(0, 2, 60)
+    report = classification_report(tumour, 0.3 * tumour + 0.7 * generator.random(60), range(60), n_boot=10)
+    axes = figures.precision_recall_curve(report).axes[0]
+    steps = next(line for line in axes.lines if line.get_color() == BLUE)
+    x, y = matplotlib.cbook.STEP_LOOKUP_MAP[steps.get_drawstyle()](*steps.get_data())  # with the corners
+    assert (x[0], x[-1]) == (0, 1) and (np.diff(x) >= 0).all()
+    assert np.trapezoid(y, x) == pytest.approx(report["metrics"]["pr_auc"]["value"], abs=1e-9)
 
 
 def test_the_reliability_diagram_shows_counts_and_skips_empty_bins():
