@@ -1,8 +1,8 @@
 """Scores of the verdict "tumour or not", each with its interval, its method, and the majority baseline beside it.
 
 A case is called positive when its probability is at least the threshold. Every interval takes the patient as the unit:
-Wilson and DeLong where each patient has one case, the bootstrap by patient elsewhere; where a class has few patients,
-it draws them within the classes.
+Wilson and DeLong where each patient has one case, the bootstrap by patient elsewhere (of a rate with few patients,
+Wilson on an effective number of them); where a class has few patients, it draws them within the classes.
 
 Reference:
     Predictive values at a stated prevalence follow from Bayes' rule; MCC: B. W. Matthews, 1975.
@@ -16,11 +16,13 @@ import numpy as np
 
 from medvlm.metrics.calibration import calibration_errors, ece_statistic, reliability
 from medvlm.metrics.intervals import (
+    ALIKE,
     BY_CLASS,
     BY_PATIENT,
     RARE,
     Statistic,
     interval_entry,
+    mean_of_rates,
     rare_strata,
     rate_interval,
     wilson,
@@ -35,6 +37,7 @@ from medvlm.metrics.ranking import (
 )
 
 PREVALENCES_PERCENT = (1, 5, 10)
+FROM_RATES = "limits of sensitivity and specificity"
 
 
 def confusion(tumour: np.ndarray, called: np.ndarray) -> dict[str, int]:
@@ -165,9 +168,9 @@ def classification_report(
 
     Returns:
         ``n``, ``n_patients``, ``n_positive``, ``prevalence``, ``threshold`` (a list where there are several),
-        ``confusion``, ``metrics`` (name to
-        ``value``, ``ci``, ``method``), ``baseline_majority`` and ``curves`` (``roc``, ``pr``, ``reliability``). With
-        one class only: the counts, a ``note``, and in ``rates`` the one rate that exists.
+        ``confusion``, ``metrics`` (name to ``value``, ``ci``, ``method``; where no resample varies, ``ci`` is None
+        and a ``note`` says so), ``baseline_majority`` and ``curves`` (``roc``, ``pr``, ``reliability``). With one
+        class only: the counts, a ``note``, and in ``rates`` the one rate that exists.
     """
     tumour, probability = check_labels(tumour, probability, both=False)
     if len(patients) != len(tumour):
@@ -242,6 +245,10 @@ def _rate_metrics(
             metrics[name] = _entry(value, *rate_interval(right[of[name]], patients[of[name]], **draw))
         elif not name.startswith(("ppv_at", "npv_at")):
             metrics[name] = _bootstrapped(value, rate_statistic(tumour, called, name), patients, drawn)
+    if metrics["balanced_accuracy"].get("note") == ALIKE:
+        two = [metrics[name] for name in ("sensitivity", "specificity")]
+        ci = mean_of_rates([one["value"] for one in two], [one["ci"] for one in two])
+        metrics["balanced_accuracy"] = _entry(values["balanced_accuracy"], ci, FROM_RATES)
     return metrics | _through_bayes(values, metrics)
 
 
@@ -251,7 +258,7 @@ def _through_bayes(values: dict[str, float], metrics: dict[str, dict]) -> dict[s
     Both predictive values rise with both rates, so that limits map to limits. (Resamples would not do: a few
     negatives, all right in many a resample, would put the upper limit of a PPV at 1.)
     """
-    method = "limits of sensitivity and specificity"
+    method = FROM_RATES
     sides = [metrics["sensitivity"]["ci"], metrics["specificity"]["ci"]]
     if None in sides:
         names = [name for name in values if name.startswith(("ppv_at", "npv_at"))]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from medvlm.metrics.intervals import Statistic, interval_entry
+from medvlm.metrics.intervals import ALIKE, Statistic, balanced_interval, interval_entry
 
 _MIN_PATIENTS = 3
 _RIDGE = 0.3
@@ -84,7 +84,8 @@ def source_from_features(
         seed: of folds, permutations and bootstrap.
 
     Returns:
-        ``balanced_accuracy``, ``ci`` (bootstrap by patient of the out-of-fold answers), ``chance`` (1 over the number
+        ``balanced_accuracy``, ``ci`` (bootstrap by patient of the out-of-fold answers; from the limits
+        of each source where no resample varies), ``chance`` (1 over the number
         of sources), ``permutation`` (``mean``, ``p``, the share of permutations at least as good with the observed
         sources counted among them, and their number ``n``; None without any), ``n``, ``sources``, and a ``note`` for
         sources left out. ``balanced_accuracy`` is None, with a note, when fewer than two sources have 3 patients each.
@@ -120,9 +121,12 @@ def source_from_features(
         float(_balanced_accuracy(dealt, answer, len(kept))(whole)[0])
         for dealt, answer in zip(labels, answers, strict=True)
     ]
+    interval = interval_entry(statistic, patients, n_boot, seed)
+    if interval.get("note") == ALIKE:
+        interval = {"ci": list(balanced_interval(answers[0] == truth, truth, patients, n_boot, seed))}
     return out | {
         "balanced_accuracy": reached[0],
-        **interval_entry(statistic, patients, n_boot, seed),
+        **interval,
         "chance": 1 / len(kept),
         "permutation": _permutation(reached[0], reached[1:]),
         "n": int(len(truth)),

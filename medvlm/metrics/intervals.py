@@ -16,6 +16,10 @@ _MIN_DEFINED = 0.8
 RARE = 10
 """A class with fewer patients is drawn within itself: one resample in 20,000 would be without it at 10."""
 BY_PATIENT, BY_CLASS = "bootstrap by patient", "bootstrap by patient within class"
+FEW = 20
+"""Patients below which a bootstrap of a rate is too narrow: of 95% it holds 85 to 92% with 5 to 15 of them."""
+EFFECTIVE = "wilson on effective patients"
+ALIKE = "every resample gives the same value, which says nothing of how it may move"
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -34,14 +38,70 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"a rate needs 0 <= successes <= n and n >= 1, got {successes} of {n}.")
+    low, high = _score_limits(successes / n, n, confidence)
+    return 0.0 if successes == 0 else low, 1.0 if successes == n else high
+
+
+def _score_limits(rate: float, n: float, confidence: float) -> tuple[float, float]:
     z = float(stats.norm.ppf(0.5 + _checked(confidence) / 2))
-    rate, shrink = successes / n, 1 + z * z / n
+    shrink = 1 + z * z / n
     centre = (rate + z * z / (2 * n)) / shrink
     half = z / shrink * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return (
-        0.0 if successes == 0 else float(max(centre - half, 0.0)),
-        1.0 if successes == n else float(min(centre + half, 1.0)),
-    )
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def effective_number(hits: np.ndarray, patients: Sequence[Hashable]) -> float:
+    """Number of independent cases that would tell as much of a rate as these do.
+
+    The number of cases over the design effect, which is the variance of the rate between patients over that of
+    independent cases. It is held between independent cases of a patient (the number of cases) and cases of a patient
+    that are all alike (Kish's ``N^2 / sum(n_i^2)``), and is the latter with fewer than five patients, whose spread
+    says little.
+
+    Args:
+        hits: ``(N,)`` boolean, at least one.
+        patients: ``(N,)`` patient of each case.
+
+    Returns:
+        The number, at least 1 and at most N.
+
+    Reference:
+        J. N. K. Rao, A. J. Scott, "A simple method for the analysis of clustered binary data", Biometrics 1992; in
+        Wilson's interval: K. K. Saha, D. Miller, S. Wang, "A comparison of some approximate confidence intervals for a
+        single proportion for clustered binary outcome data", International Journal of Biostatistics 2016. The bounds
+        are ours; L. Kish, "Survey Sampling", 1965.
+    """
+    hits = np.asarray(hits, dtype=np.float64)
+    _, index = np.unique(np.asarray([str(p) for p in patients]), return_inverse=True)
+    sizes, found = np.bincount(index), np.bincount(index, weights=hits)
+    n, many, rate = hits.size, len(sizes), hits.mean()
+    alike = float(n * n / (sizes**2).sum())
+    if many < 5:
+        return alike
+    between = many / (many - 1) * ((found - sizes * rate) ** 2).sum() / n**2
+    independent = rate * (1 - rate)
+    return float(np.clip(independent / between, alike, n)) if between > 0 else float(n)
+
+
+def mean_of_rates(values: Sequence[float], limits: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Limits of the mean of some rates from the limits of each.
+
+    Args:
+        values: the K rates.
+        limits: lower and upper limit of each.
+
+    Returns:
+        Lower and upper limit, in [0, 1] where the limits given are.
+
+    Reference:
+        The square-and-add method (MOVER): R. G. Newcombe, "Interval estimation for the difference between independent
+        proportions", Statistics in Medicine 1998; G. Y. Zou, A. Donner, "Construction of confidence limits about
+        effect measures: a general approach", Statistics in Medicine 2008. The rates are taken as independent, which
+        those of different cases are but for patients with cases of several.
+    """
+    value, (low, high) = np.asarray(values, dtype=np.float64), np.asarray(limits, dtype=np.float64).T
+    below, above = (float(np.sqrt((gap**2).sum()) / len(value)) for gap in (value - low, high - value))
+    return float(value.mean()) - below, float(value.mean()) + above
 
 
 def patient_weights(patients: Sequence[Hashable], n_boot: int, seed: int) -> np.ndarray:
@@ -150,7 +210,8 @@ def bootstrap_interval(
     """Percentile interval of a statistic over resampled patients; arguments as in :func:`bootstrap`.
 
     Returns:
-        The limits, or None with fewer than two patients, or where a fifth of the resamples leave it undefined.
+        The limits, or None with fewer than two patients, where a fifth of the resamples leave it undefined, or where
+        none of them varies.
     """
     limits = interval_entry(statistic, patients, n_boot, seed, strata, confidence)["ci"]
     return tuple(limits) if limits else None
@@ -167,13 +228,16 @@ def interval_entry(
     """An interval as ``evaluation.json`` holds it; arguments as in :func:`bootstrap`.
 
     Returns:
-        ``ci``, as of :func:`bootstrap_interval` but a list, and where there are any ``dropped``: the resamples that
-        left the statistic undefined and had no part.
+        ``ci``, as of :func:`bootstrap_interval` but a list; where there are any ``dropped``: the resamples that
+        left the statistic undefined and had no part; and where no resample varies, so that the limits would be one
+        value, ``ci`` None with a ``note``.
     """
     if len({str(p) for p in patients}) < 2:
         return {"ci": None}
     values = bootstrap(statistic, patients, n_boot, seed, strata)
     limits = percentile_interval(values, confidence)
+    if limits and np.isclose(*limits, rtol=1e-9, atol=1e-12):
+        return {"ci": None, "note": ALIKE} | _dropped(values)
     return {"ci": list(limits) if limits else None} | _dropped(values)
 
 
@@ -227,8 +291,10 @@ def rate_interval(
         confidence: two-sided.
 
     Returns:
-        The limits (None without cases) and the method: Wilson with one case a patient; else the bootstrap by patient;
-        and where that sees no variation, Wilson on the number of patients.
+        The limits (None without cases) and the method: Wilson with one case a patient; where every case is alike,
+        Wilson on the number of patients; else the bootstrap by patient, and with fewer than :data:`FEW` patients, or
+        where a limit of the bootstrap is 0 or 1, Wilson on the effective number of patients
+        (:func:`effective_number`).
     """
     hits = np.asarray(hits, dtype=bool)
     if hits.size == 0:
@@ -238,7 +304,31 @@ def rate_interval(
         return wilson(int(hits.sum()), hits.size, confidence), "wilson"
     if hits.all() or not hits.any():
         return wilson(n_patients if hits.all() else 0, n_patients, confidence), "wilson on patients"
-    return bootstrap_interval(weighted_mean(hits), patients, n_boot, seed, confidence), BY_PATIENT
+    if n_patients >= FEW:
+        limits = bootstrap_interval(weighted_mean(hits), patients, n_boot, seed, confidence)
+        if limits and limits[0] > 0 and limits[1] < 1:
+            return limits, BY_PATIENT
+    return _score_limits(float(hits.mean()), effective_number(hits, patients), confidence), EFFECTIVE
+
+
+def balanced_interval(
+    right: np.ndarray, classes: np.ndarray, patients: np.ndarray, n_boot: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Limits of a balanced accuracy that no resample moves, from those of each class.
+
+    Args:
+        right: ``(N,)`` boolean, whether each case was told.
+        classes: ``(N,)`` class of each case.
+        patients: ``(N,)`` patient of each case.
+        n_boot: as in :func:`rate_interval`; ``seed`` too.
+        seed: of the generator.
+
+    Returns:
+        The limits of :func:`mean_of_rates` over the rates of :func:`rate_interval`.
+    """
+    members = [classes == kind for kind in np.unique(classes)]
+    limits = [rate_interval(right[member], patients[member], n_boot, seed)[0] for member in members]
+    return mean_of_rates([float(right[member].mean()) for member in members], limits)
 
 
 def weighted_mean(values: np.ndarray) -> Statistic:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 
 from medvlm.metrics.calibration import calibration_errors, ece_statistic, reliability
-from medvlm.metrics.intervals import BY_CLASS, BY_PATIENT, Statistic, interval_entry, rare_strata, weighted_mean
+from medvlm.metrics.intervals import (
+    ALIKE,
+    BY_CLASS,
+    BY_PATIENT,
+    Statistic,
+    balanced_interval,
+    interval_entry,
+    rare_strata,
+    weighted_mean,
+)
 from medvlm.metrics.ranking import auc_statistic, average_precision_statistic
 
 
@@ -53,6 +62,10 @@ def multiclass_report(
     for name, statistic in statistics.items():
         interval = interval_entry(statistic, patients, n_boot, seed, strata)
         metrics[name] = {"value": float(statistic(ones)[0]), **interval, "method": method}
+    if metrics["balanced_accuracy"].get("note") == ALIKE:
+        limits = balanced_interval(called == truth, truth, np.asarray([str(p) for p in patients]), n_boot, seed)
+        entry = {"value": metrics["balanced_accuracy"]["value"], "ci": list(limits), "method": "limits of each class"}
+        metrics["balanced_accuracy"] = entry
     metrics["ece"]["value"] = calibration_errors(right, said, bins)["ece"]
     matrix = np.zeros((classes, classes), dtype=int)
     np.add.at(matrix, (truth, called), 1)

@@ -103,6 +103,27 @@ def test_perfection_on_few_cases_proves_little():
     assert metrics["ppv_at_1"]["ci"][0] < 0.02
 
 
+def test_no_interval_of_a_few_cases_that_are_all_right_is_without_width():
+    metrics = classification_report([0, 1, 1, 1, 1], [0.1, 0.9, 0.9, 0.8, 0.9], range(5), n_boot=200)["metrics"]
+    balanced = metrics["balanced_accuracy"]
+    assert balanced["method"] == "limits of sensitivity and specificity"
+    gaps = [1 - metrics[name]["ci"][0] for name in ("sensitivity", "specificity")]
+    assert balanced["ci"] == pytest.approx([1 - np.hypot(*gaps) / 2, 1])
+    for name in ("mcc", "f1", "pr_auc"):
+        assert metrics[name]["value"] == pytest.approx(1) and metrics[name]["ci"] is None
+        assert "same value" in metrics[name]["note"]
+    assert all(entry["ci"] is None or entry["ci"][1] > entry["ci"][0] for entry in metrics.values())
+
+
+def test_a_second_healthy_picture_of_one_patient_does_not_open_the_predictive_value():
+    tumour, probability = [0] * 6 + [1] * 6, [0.1] * 5 + [0.9] * 7
+    once = classification_report(tumour, probability, range(12), n_boot=200)["metrics"]
+    twice = classification_report(tumour, probability, [0, *range(11)], n_boot=200)["metrics"]
+    assert twice["specificity"]["method"] == "wilson on effective patients"
+    assert twice["ppv_at_1"]["ci"][1] < 1
+    assert twice["ppv_at_1"]["ci"] == pytest.approx(once["ppv_at_1"]["ci"], rel=0.5)
+
+
 @pytest.mark.parametrize(("label", "rate", "value"), [(1, "sensitivity", 0.75), (0, "specificity", 0.25)])
 def test_one_class_only_gives_the_one_rate_that_exists(label, rate, value):
     report = classification_report([label] * 4, [0.2, 0.6, 0.7, 0.9], "abcd")

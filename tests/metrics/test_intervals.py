@@ -8,7 +8,9 @@ import pytest
 from medvlm.metrics.intervals import (
     bootstrap,
     bootstrap_interval,
+    effective_number,
     interval_entry,
+    mean_of_rates,
     paired_bootstrap,
     patient_weights,
     percentile_interval,
@@ -114,9 +116,59 @@ def test_rates_take_the_patient_as_unit(hits, patients, expected, method):
 
 
 def test_rates_of_patients_with_several_cases_are_bootstrapped():
-    ci, method = rate_interval(np.array([1, 0, 1, 1, 0, 1]), list("aabbcc"), 500)
+    hits, patients = np.arange(60) % 4 > 0, np.arange(60) // 2
+    ci, method = rate_interval(hits, patients, 500)
     assert method == "bootstrap by patient"
-    assert ci[0] < 4 / 6 < ci[1]
+    assert ci == bootstrap_interval(weighted_mean(hits), patients, 500)
+    assert ci[0] < 0.75 < ci[1]
+
+
+def test_a_second_picture_of_one_of_few_patients_hardly_moves_the_interval_of_a_rate():
+    hits = np.array([1, 1, 1, 1, 1, 0])
+    (low, high), method = rate_interval(hits, list("aabcde"))
+    single = wilson(5, 6)
+    assert method == "wilson on effective patients"
+    assert low == pytest.approx(single[0], abs=0.06) and high == pytest.approx(single[1], abs=0.02)
+    assert low < single[0] and single[1] < high < 1
+
+
+def test_a_bootstrap_that_reaches_one_gives_way_to_wilson():
+    hits, patients = np.arange(60) > 0, np.arange(60) // 2  # one miss of thirty patients
+    assert bootstrap_interval(weighted_mean(hits), patients)[1] == 1
+    (low, high), method = rate_interval(hits, patients)
+    assert method == "wilson on effective patients"
+    assert (low, high) == pytest.approx(wilson(59, 60), abs=2e-3)  # the other of the pair is right: independent
+
+
+@pytest.mark.parametrize(
+    ("hits", "patients", "expected"),
+    [
+        ([1, 1, 0, 0, 1, 1, 1, 1, 0, 0], "aabbccddee", 5),  # all alike within a patient
+        ([1, 0, 1, 0, 1, 0, 1, 0, 1, 0], "aabbccddee", 10),  # patients do not differ
+        ([1, 1, 1, 0, 0, 0, 1, 1, 1, 1], "aabbccddee", 5.25),
+        ([1, 0, 1, 0], "aabb", 2),  # two patients say nothing of how patients differ
+        ([1, 0, 1], "aaa", 1),
+    ],
+    ids=["alike", "independent", "between", "few", "one"],
+)
+def test_the_effective_number_lies_between_patients_and_cases(hits, patients, expected):
+    assert effective_number(np.array(hits), list(patients)) == pytest.approx(expected)
+
+
+def test_wilson_on_effective_patients_holds_the_rate_as_often_as_it_says():
+    generator, held, drawn = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        sizes, rates = generator.integers(1, 5, 10), generator.beta(0.7 * 7 / 3, 0.3 * 7 / 3, 10)  # correlation 0.3
+        patients = np.repeat(np.arange(10), sizes)
+        ci, method = rate_interval(generator.random(len(patients)) < rates[patients], patients)
+        drawn += method == "wilson on effective patients"
+        held += method == "wilson on effective patients" and ci[0] <= 0.7 <= ci[1]
+    assert drawn > 290 and 0.91 < held / drawn < 0.99
+
+
+def test_the_limits_of_a_mean_of_rates_by_hand():
+    assert mean_of_rates((1.0, 1.0), ((0.7, 1.0), (0.6, 1.0))) == pytest.approx((0.75, 1.0))  # 3-4-5
+    assert mean_of_rates((0.5, 0.7), ((0.2, 0.8), (0.3, 0.9))) == pytest.approx((0.35, 0.6 + np.hypot(0.3, 0.2) / 2))
 
 
 def share_of(label):
@@ -147,11 +199,17 @@ def test_a_patient_with_cases_of_two_classes_stays_whole():
 def test_resamples_that_leave_a_value_undefined_are_counted():
     label = np.r_[np.ones(2), np.zeros(18)]
     entry = interval_entry(share_of(label), range(20), 1000)
-    assert entry["dropped"] == pytest.approx(1000 * (18 / 20) ** 20, abs=40) and entry["ci"] == [1.0, 1.0]
-    assert interval_entry(share_of(label), range(20), 1000, strata=label) == {"ci": [1.0, 1.0]}
+    assert entry["dropped"] == pytest.approx(1000 * (18 / 20) ** 20, abs=40) and entry["ci"] is None
+    assert set(interval_entry(share_of(label), range(20), 1000, strata=label)) == {"ci", "note"}
     rarer = interval_entry(share_of(np.eye(20)[0]), range(20), 1000)
     assert rarer["ci"] is None and rarer["dropped"] > 200
     assert paired_bootstrap(share_of(label), weighted_mean(label), range(20))["dropped"] > 0
+
+
+def test_a_value_that_no_resample_moves_has_a_note_in_place_of_limits_without_width():
+    entry = interval_entry(weighted_mean(np.full(30, 0.1)), range(30), 200)
+    assert entry["ci"] is None and "same value" in entry["note"]
+    assert bootstrap_interval(weighted_mean(np.full(30, 0.1)), range(30), 200) is None
 
 
 def test_classes_are_strata_where_one_has_few_patients():

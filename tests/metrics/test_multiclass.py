@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
+from medvlm.metrics.intervals import wilson
 from medvlm.metrics.multiclass import multiclass_report
 
 
@@ -33,6 +34,15 @@ def test_every_score_equals_scikit_learns(sample):
     for name in expected:
         assert metrics[name]["ci"][0] <= metrics[name]["value"] <= metrics[name]["ci"][1]
         assert metrics[name]["method"] == "bootstrap by patient"
+
+
+def test_all_of_a_few_cases_right_leaves_no_limits_without_width():
+    truth = np.array([0, 1, 2, 0, 1, 2])
+    metrics = multiclass_report(truth, np.eye(3)[truth] * 0.7 + 0.1, range(6), n_boot=50)["metrics"]
+    assert metrics["balanced_accuracy"]["method"] == "limits of each class"
+    gap = 1 - wilson(2, 2)[0]
+    assert metrics["balanced_accuracy"]["ci"] == pytest.approx([1 - gap / np.sqrt(3), 1])
+    assert metrics["macro_f1"]["ci"] is None and "same value" in metrics["macro_f1"]["note"]
 
 
 def test_calibration_is_that_of_the_class_that_is_said():
