@@ -60,7 +60,7 @@ def show_plane(axes: Axes, plane: np.ndarray, window: tuple[float, float], spaci
 def draw_contours(
     axes: Axes, regions: np.ndarray, colours: Sequence[str], style: str = "-", width: float = 1.4
 ) -> None:
-    """Outline the regions of a plane.
+    """Outline the regions of a plane; what the axes show stays as it is.
 
     Args:
         axes: where an image of the plane is shown.
@@ -69,11 +69,13 @@ def draw_contours(
         style: line style.
         width: line width in points.
     """
+    limits = axes.get_xlim(), axes.get_ylim()
     for region, colour in zip(regions, colours, strict=False):
         if region.any():
             framed = np.pad(region.astype(np.float32), 1)  # a region at the border is closed
             x, y = np.arange(-1, region.shape[0] + 1), np.arange(-1, region.shape[1] + 1)
             axes.contour(x, y, upright(framed), [0.5], colors=[colour], linewidths=width, linestyles=style)
+    axes.set(xlim=limits[0], ylim=limits[1])  # the frame would widen them, and make this tile smaller than the next
 
 
 def draw_heat(axes: Axes, plane: np.ndarray, spacing: Sequence[float], top: float, cmap: str = HEAT) -> None:

@@ -110,6 +110,16 @@ def test_a_contour_is_drawn_in_the_mask_s_place(brain):
     np.testing.assert_allclose(vertices.max(axis=0), [19.5 - x.start, 29.5 - y.start])
 
 
+@pytest.mark.parametrize("place", [(slice(15, 20), slice(22, 30)), (slice(None), slice(None))], ids=["inside", "whole"])
+def test_tiles_with_outlines_are_drawn_at_the_scale_of_the_others(brain, place):
+    mask = np.zeros(brain.shape, bool)
+    mask[(*place, 6)] = True
+    figure = draw_case(brain, mask, mask, brain / brain.max())
+    tiles = [axes for axes in figure.axes if axes.get_title()]
+    assert [len(axes.collections) for axes in tiles] == [0, 1, 2, 0]
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in tiles}) == 1
+
+
 def test_thick_pixels_are_shown_in_millimetres(brain):
     square = Image.open(io.BytesIO(case_panel(brain, slice_index=6))).size
     tall = Image.open(io.BytesIO(case_panel(brain, slice_index=6, spacing=(1, 1.5, 5)))).size
