@@ -14,7 +14,7 @@ from monai.transforms import ResampleToMatch
 from PIL import Image
 
 from medvlm.visualize.panels import case_panel
-from medvlm.visualize.slices import informative_slice
+from medvlm.visualize.slices import informative_slice, slice_words
 
 
 @dataclass
@@ -27,6 +27,7 @@ class CasePicture:
         pred: mask (X, Y), or ``None`` without a mask head.
         cam: class activation (X, Y), or ``None``.
         spacing: millimetres a voxel along x and y.
+        place: which slice of the volume it is, on the grid that the network saw; empty for a picture.
     """
 
     image: np.ndarray
@@ -34,12 +35,12 @@ class CasePicture:
     pred: np.ndarray | None
     cam: np.ndarray | None
     spacing: tuple[float, float]
+    place: str = ""
 
     def png(self, title: str = "", footer: str = "") -> bytes:
-        """Draw the case as a row of pictures."""
-        return case_panel(
-            self.image, self.truth, self.pred, self.cam, title=title, footer=footer, spacing=self.spacing
-        )
+        """Draw the case as a row of pictures, under the title and the slice's place."""
+        given = {"title": title, "place": self.place, "footer": footer, "spacing": self.spacing}
+        return case_panel(self.image, self.truth, self.pred, self.cam, **given)
 
     def array(self, title: str = "") -> np.ndarray:
         """The drawn picture (H, W, 3) uint8, as TensorBoard takes it."""
@@ -79,6 +80,7 @@ def take_picture(
         pred=None if pred is None else pred[..., z],
         cam=None if heat is None else heat.astype(np.float16),
         spacing=(spacing[0], spacing[1]),
+        place=slice_words(z, shown.shape[2]),
     )
 
 
@@ -92,4 +94,3 @@ def _onto(mask: Any, image: Any) -> np.ndarray:
 
 def _array(value: Any) -> np.ndarray:
     return torch.as_tensor(value).detach().cpu().numpy()
-

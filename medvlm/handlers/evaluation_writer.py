@@ -236,7 +236,7 @@ class EvaluationWriter:
             picture, row = self._pictures.get(name), rows.get(name)
             if picture is None or row is None:
                 continue
-            panels[name] = picture.png(title=name, footer=_footer(row, self.regions))
+            panels[name] = picture.png(footer=_footer(row, self.regions))  # the report writes the name above it
         return panels
 
 

@@ -18,7 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from medvlm.visualize.forest import shorten
-from medvlm.visualize.slices import as_regions, as_volume, content_box, displayable, informative_slice, upright
+from medvlm.visualize.slices import (
+    as_regions,
+    as_volume,
+    content_box,
+    displayable,
+    informative_slice,
+    slice_words,
+    upright,
+)
 from medvlm.visualize.style import blank_figure, house_style, to_png
 
 TRUTH = "#35d07f"  # lighter than the palette of white pages, for grey images
@@ -160,6 +168,7 @@ def draw_case(
     regions: Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
     slice_index: int | None = None,
+    place: str | None = None,
     footer: str = "",
 ) -> Figure:
     """Draw what ``case_panel`` renders; the arguments are its own."""
@@ -186,7 +195,7 @@ def draw_case(
     plane = shown[..., index][box]
     tall = float(np.clip(plane.shape[1] * spacing[1] / (plane.shape[0] * spacing[0]), 0.4, 2.5))
     tiles = ["Input", *masks, *heats]
-    where = f"slice {index + 1} of {volume.shape[2]}" if volume.shape[2] > 1 else ""
+    where = place if place is not None else slice_words(index, volume.shape[2])
     room = 26 * len(tiles) + 10 * (len(tiles) == 1) - len(where)
     heading = " \N{MIDDLE DOT} ".join(t for t in (shorten(title, room), where) if t)
     with house_style():
@@ -216,6 +225,7 @@ def case_panel(
     regions: Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
     slice_index: int | None = None,
+    place: str | None = None,
     footer: str = "",
     dpi: int = 110,
 ) -> bytes:
@@ -231,6 +241,7 @@ def case_panel(
         regions: names of the R regions.
         spacing: millimetres a voxel along x, y, z; square pixels when None.
         slice_index: slice to show; the one with most truth and prediction when None.
+        place: which part of the case is shown, where the plane was taken out before; from the volume when None.
         footer: a line below the pictures.
         dpi: pixels an inch; a tile is 2.35 inches wide.
 
@@ -242,7 +253,7 @@ def case_panel(
     """
     figure = draw_case(
         image, truth, pred, cam, uncertainty,
-        title=title, regions=regions, spacing=spacing, slice_index=slice_index, footer=footer,
+        title=title, regions=regions, spacing=spacing, slice_index=slice_index, place=place, footer=footer,
     )  # fmt: skip
     return to_png(figure, dpi)
 

@@ -79,6 +79,16 @@ def displayable(volume: np.ndarray, percentiles: tuple[float, float] = (1.0, 99.
     return np.where(background, np.float32(low), volume), float(low), float(high)
 
 
+def slice_words(index: int, slices: int) -> str:
+    """Say which slice is shown, counted from 1 at the feet; nothing of an image of one slice.
+
+    Args:
+        index: of the axial slice, from 0.
+        slices: how many the volume has.
+    """
+    return f"axial slice {index + 1} of {slices}" if slices > 1 else ""
+
+
 def content_box(
     shown: np.ndarray, low: float, high: float, regions: Sequence[np.ndarray] = (), margin: float = 0.05
 ) -> tuple[slice, slice]:

@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine
 
 from medvlm.handlers import evaluation_writer
+from medvlm.handlers.case_pictures import CasePicture
 from medvlm.handlers.evaluation_writer import EvaluationWriter
 
 
@@ -40,6 +41,24 @@ def test_only_the_first_process_tries_the_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation_writer, "is_main_process", lambda: False)
     writer(tmp_path).begin(SimpleNamespace(state=SimpleNamespace(epoch_length=1)))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_report_writes_a_case_s_name_once(tmp_path, monkeypatch):
+    def step(engine, batch):
+        truth = torch.zeros(1, 8, 8, 4)
+        truth[:, 2:4, 2:4, 1] = 1
+        case = {"case_id": "c1", "mask_known": 1.0, "tumour": 1, "tumour_known": 1.0, "label": truth}
+        engine.state.batch = [case]
+        return [{"image": truth, "label": truth, "pred_mask": 1 - truth}]
+
+    titles = []
+    draw = CasePicture.png
+    monkeypatch.setattr(
+        CasePicture, "png", lambda *given, **named: titles.append(named.get("title", "")) or draw(*given, **named)
+    )
+    evaluate(writer(tmp_path, n_boot=2), step)
+    assert titles == [""]
+    assert "<figcaption><strong>c1</strong>" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_full_disk_leaves_the_older_features_and_names_the_file(tmp_path, monkeypatch):

@@ -99,6 +99,20 @@ def test_every_given_map_has_its_tile(brain):
     assert "slice" in figure.texts[0].get_text()
 
 
+@pytest.mark.parametrize(
+    ("shape", "given", "expected"),
+    [
+        ((40, 48, 12), {"slice_index": 6}, "case \N{MIDDLE DOT} axial slice 7 of 12"),
+        ((40, 48), {"place": "axial slice 3 of 9"}, "case \N{MIDDLE DOT} axial slice 3 of 9"),
+        ((40, 48), {}, "case"),
+    ],
+    ids=["volume", "plane of a volume", "picture"],
+)
+def test_the_heading_says_which_slice_is_shown(shape, given, expected):
+    figure = draw_case(np.random.default_rng(0).random(shape), title="case", **given)
+    assert figure.texts[0].get_text() == expected
+
+
 def test_a_contour_is_drawn_in_the_mask_s_place(brain):
     mask = np.zeros(brain.shape, bool)
     mask[15:20, 22:30, 6] = True
