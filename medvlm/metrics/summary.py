@@ -19,6 +19,7 @@ from medvlm.metrics.rows import check_unique, read_rows, regions_of
 
 MEASURES = ("dice", "iou", "hd95_mm", "lw_dice", "lw_hd95_mm")
 NO_MASK = "no mask is known"
+MASK_HEAD_OFF, CLASS_HEAD_OFF = "the mask head is off", "the class head is off"
 
 
 def summarise(
@@ -107,12 +108,15 @@ def segmentation_summary(rows: Sequence[dict], regions: Iterable[str], seed: int
         For each region ``dice``, ``iou``, ``hd95_mm``, ``lw_dice``, ``lw_hd95_mm`` (each ``value``, ``ci``, ``n``,
         ``median``, ``std``), ``dice_with_tumour`` (the same over cases where the truth holds the region, so that
         empty masks cannot lift it), ``empty_truth`` (``n`` cases without the region and the ``false_alarms`` among
-        them) and ``volume_ml`` (Bland-Altman). Without any known mask ``n`` 0 and a ``note``.
+        them) and ``volume_ml`` (Bland-Altman). Without any known mask, or where no mask was predicted, ``n`` 0 and a
+        ``note``.
     """
     known = [row for row in rows if row.get("mask_known")]
     regions = list(regions)
     if not known or not regions:
         return {"n": 0, "note": NO_MASK}
+    if not any(_sizes(row, region)[1] is not None or _scored(row, region) for row in known for region in regions):
+        return {"n": 0, "note": MASK_HEAD_OFF}
     summary = {}
     for region in regions:
         found = {m: _mean([(r, r.get(f"{m}_{region}")) for r in known], seed, n_boot) for m in MEASURES}
@@ -126,6 +130,10 @@ def segmentation_summary(rows: Sequence[dict], regions: Iterable[str], seed: int
         found["volume_ml"] = bland_altman([pred for _, pred in volumes], [true for true, _ in volumes])
         summary[region] = found
     return summary
+
+
+def _scored(row: dict, region: str) -> bool:
+    return any(row.get(f"{measure}_{region}") is not None for measure in MEASURES)
 
 
 def _sizes(row: dict, region: str) -> tuple[float | None, float | None]:
@@ -217,8 +225,10 @@ def _has_verdict(row: dict) -> bool:
 
 def _classification(rows: Sequence[dict], bins: int, draw: dict) -> dict:
     known = [row for row in rows if _has_verdict(row)]
+    if all(row.get("probability") is None for row in rows):
+        return {"n": 0, "note": CLASS_HEAD_OFF}
     if not known:
-        return {"n": 0, "note": "no class is known, or no probability was predicted"}
+        return {"n": 0, "note": "no class is known"}
     return classification_report(
         np.array([row["tumour"] for row in known]),
         np.array([row["probability"] for row in known]),

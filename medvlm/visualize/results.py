@@ -49,7 +49,8 @@ def listed(value: Any) -> list[Any]:
 
 def region_names(evaluation: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the mask's regions, from the scores or else from the rows' columns; the whole tumour comes first."""
-    names = list(part(evaluation, "segmentation", "overall"))
+    scores = part(evaluation, "segmentation", "overall")
+    names = [name for name, own in scores.items() if isinstance(own, Mapping)]  # the others say why there is none
     for row in rows[:1]:
         for key in row:
             for prefix in ("dice_", "pred_volume_ml_"):

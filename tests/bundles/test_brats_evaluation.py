@@ -264,14 +264,19 @@ def test_a_run_is_compared_with_others_on_the_same_cases(evaluated, trained, pha
     ("overlay", "column", "absent"),
     [("segmentation_only", "dice_WT", "probability"), ("classification_only", "probability", "dice_WT")],
 )
-def test_a_single_task_network_is_evaluated_by_its_overlay(bundle, phantoms, tiny, tmp_path, overlay, column, absent):
+def test_a_single_task_network_is_evaluated_by_its_overlay(
+    bundle, phantoms, tiny, tmp_path, overlay, column, absent, capsys
+):
     configs = [str(bundle / "configs" / f"{name}.json") for name in ("train", overlay)]
     folders = {"ckpt_dir": str(tmp_path), "log_dir": str(tmp_path / "logs")}
     monai.bundle.run(config_file=configs, dataset_dir=str(phantoms), **folders, **{**tiny, "pictures": 0})
+    capsys.readouterr()
     evaluate(
         str(bundle), str(phantoms), overlays=overlay, ckpt_dir=str(tmp_path), output_dir=str(tmp_path / "eval"),
         **{key: value for key, value in tiny.items() if "::" not in key and key != "epochs"},
     )  # fmt: skip
+    log = "".join(capsys.readouterr())
+    assert "on section 'validation'" not in log and "on section 'test'" in log
     rows = read_rows(tmp_path / "eval" / "cases.csv")
     assert any(row[column] is not None for row in rows)
     assert all(row.get(absent) is None for row in rows)

@@ -124,6 +124,19 @@ def test_a_classification_run_without_regions(rows):
     assert summary["classification"]["overall"]["n"] == 40
 
 
+def test_a_head_that_is_off_is_said_though_its_truth_is_known(rows):
+    own = ("dice", "iou", "hd95", "lw_", "pred_volume")
+    classes = [{key: value for key, value in row.items() if not key.startswith(own)} for row in rows]
+    assert any(row["mask_known"] for row in classes)
+    summary = summarise(classes, regions=["WT"], n_boot=20)
+    assert summary["segmentation"]["overall"] == {"n": 0, "note": "the mask head is off"}
+    assert summary["segmentation"]["per_source"]["alpha"] == {"n": 0, "note": "the mask head is off"}
+    masks = summarise([{**row, "probability": None} for row in rows], regions=["WT"], n_boot=20)
+    assert masks["classification"]["overall"] == {"n": 0, "note": "the class head is off"}
+    unknown = summarise([{**row, "tumour": None} for row in rows], regions=["WT"], n_boot=20)
+    assert unknown["classification"]["overall"] == {"n": 0, "note": "no class is known"}
+
+
 def test_a_single_case_gives_values_without_intervals(rows):
     summary = summarise(rows[1:2], **QUICK)
     found = summary["segmentation"]["overall"]["WT"]["dice"]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medvlm.metrics.summary import summarise
 from medvlm.visualize import figures
 from medvlm.visualize.page import anchor, data_address, html, paragraph, section
 from medvlm.visualize.report import write_report
@@ -114,6 +115,14 @@ def test_scores_have_intervals_and_the_majority_beside_them(tmp_path, evaluation
     assert "6.31 (4.20\N{EN DASH}9.93)" in text  # HD95
     assert re.search(r"Balanced accuracy 0\.91 \(0\.84\N{EN DASH}0\.96\) 0\.50", text)
     assert "one class only" in text
+
+
+def test_a_score_without_interval_says_why_in_place_of_a_method(tmp_path, evaluation, rows):
+    note = "every resample gives the same value"
+    evaluation["classification"]["overall"]["metrics"]["mcc"] = {
+        "value": 1.0, "ci": None, "method": "bootstrap by patient", "note": note
+    }  # fmt: skip
+    assert f"MCC 1.00 none: {note}" in _written(tmp_path, evaluation, rows).text
 
 
 def test_a_network_no_better_than_the_majority_is_told_so(tmp_path, evaluation, rows):
@@ -228,6 +237,25 @@ def test_no_missing_part_breaks_a_section(monkeypatch, evaluation):
 def test_a_missing_part_leaves_the_rest_of_the_report(tmp_path, evaluation, rows, part):
     evaluation[part] = None
     assert "Provenance" in _written(tmp_path, evaluation, rows[:6]).text
+
+
+@pytest.mark.parametrize(
+    ("dropped", "words", "lacking"),
+    [
+        (("dice", "iou", "hd95", "lw_", "pred_volume"), "No mask was scored: the mask head is off.", "Dice, WT"),
+        (("probability",), "No classification was scored: the class head is off.", "tumour probability"),
+    ],
+    ids=["classification only", "segmentation only"],
+)
+def test_the_report_of_one_head_says_that_the_other_is_off_and_shows_nothing_of_it(
+    tmp_path, rows, dropped, words, lacking
+):
+    own = [{key: value for key, value in row.items() if not key.startswith(dropped)} for row in rows]
+    evaluation = summarise(own, regions=["WT"], n_boot=20, n_permutations=5)
+    text = _written(tmp_path, evaluation, own).text
+    assert words in text and "Not evaluated: it takes both heads (one head only)." in text
+    assert "0 cases with a known mask" not in text and "not available not available" not in text
+    assert lacking not in text
 
 
 def test_absent_numbers_are_never_written_as_none_or_nan(tmp_path, evaluation, rows):

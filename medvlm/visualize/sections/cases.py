@@ -49,7 +49,8 @@ def _caption(case: str, row: Mapping[str, Any] | None, regions: Sequence[str]) -
     if row is None:
         return Markup(f"{words[0]} \N{MIDDLE DOT} not among the rows")
     words += [html(row.get("source") or "source not stated"), html(f"truth: {true_class(row)}")]
-    words.append(html(f"tumour probability {rate(row.get('probability'))}"))
+    if as_number(row.get("probability")) is not None:
+        words.append(html(f"tumour probability {rate(row['probability'])}"))
     for name in regions:
         if as_number(row.get(f"dice_{name}")) is not None:
             words.append(html(f"Dice {name} {rate(row[f'dice_{name}'])}"))
@@ -102,8 +103,9 @@ def agreement(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Mark
     """Whether the tumour probability and the mask tell the same story."""
     found = part(evaluation, "agreement")
     title = "Agreement of the two heads"
-    if not found:
-        return section("agreement", title, paragraph("Not evaluated: it takes both heads.", "absent"))
+    if not found or (found.get("note") and "both" not in found):
+        why = f" ({found['note']})" if found else ""
+        return section("agreement", title, paragraph(f"Not evaluated: it takes both heads{why}.", "absent"))
     regions = region_names(evaluation, rows)
     main = regions[0] if regions else "WT"
     limit = found.get("threshold_ml")

@@ -20,7 +20,8 @@ def _rate_lines(overall: Mapping[str, Any]) -> list[list[Any]]:
     names += [n for n in metrics if n not in RATES and not n.startswith(("ppv_at_", "npv_at_"))]
     lines = []
     for name in names:
-        method = part(metrics, name).get("method")
+        entry = part(metrics, name)
+        method = f"none: {entry['note']}" if entry.get("note") else entry.get("method")
         lines.append(
             [
                 described(name),

@@ -52,10 +52,10 @@ def segmentation(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> M
     """Scores of masks with their intervals, overall and per source, and their figures."""
     scores = part(evaluation, "segmentation", "overall")
     title = "Segmentation"
-    if not scores:
-        words = "No mask was scored: the mask head is off, or no case of this section has a known mask."
-        return section("segmentation", title, paragraph(words, "absent"))
     names = region_names(evaluation, ())
+    if not names:
+        reason = stated(scores.get("note"), "the mask head is off, or no case of this section has a known mask")
+        return section("segmentation", title, paragraph(f"No mask was scored: {reason}.", "absent"))
     by_source = part(evaluation, "segmentation", "per_source")
     lines, silent = [], []
     for source in sorted(by_source):

@@ -96,12 +96,13 @@ def summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup
     bundle, checkpoint, n = part(evaluation, "bundle"), part(evaluation, "checkpoint"), part(evaluation, "n")
     prevalence = overall.get("prevalence")
     positive = f"{rate(prevalence)} ({count(overall.get('n_positive'))} of {count(overall.get('n'))})"
+    why = f": {overall['note']}" if not as_number(overall.get("n")) and overall.get("note") else ""
     pairs = [
         ("Bundle", f"{stated(bundle.get('name'))} {stated(bundle.get('version'), '(version not stated)')}"),
         ("Section", stated(evaluation.get("section"))),
         ("Cases", f"{count(n.get('cases'))} of {plural(n.get('patients'), 'patient')}" if n else "not stated"),
-        ("Prevalence", positive if as_number(prevalence) is not None else "not available"),
-        ("Operating point", operating_point_words(evaluation)),
+        ("Prevalence", positive if as_number(prevalence) is not None else f"not available{why}"),
+        ("Operating point", f"none{why}" if why else operating_point_words(evaluation)),
         ("Checkpoint", stated(checkpoint.get("file"))),
         ("SHA-256", Markup(f"<code>{html(checkpoint['sha256'])}</code>") if checkpoint.get("sha256") else "not stated"),
     ]
