@@ -1,11 +1,12 @@
 """Which cases belong to one patient: what masks and pictures say beyond the names.
 
 Collections of pictures name no patients, and releases of BraTS give one patient several names. Cases are tied together
-by equal names, by near-duplicate pictures, and by masks with equal volumes of every region.
+by equal names, by near-duplicate pictures, by volumes of equal bytes, and by masks with equal volumes of every region.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medvlm.data.conventions import foreign_values
-from medvlm.data.duplicates import MAX_DISTANCE, groups_from_links, near_duplicates, picture_hashes
+from medvlm.data.duplicates import MAX_DISTANCE, equal_files, groups_from_links, near_duplicates, picture_hashes
 from medvlm.data.problems import Problem
 from medvlm.data.reading import ReadError, is_picture, label_values, mask_of, read_image
 
@@ -84,6 +85,40 @@ def link_masks(cases: Sequence[dict], fingerprints: dict[int, tuple[int, ...]]) 
             remedy = "they are taken as one patient; nothing to do if they are"
             problems.append(Problem("warning", cases[other]["label"], cases[other]["case_id"], what, remedy))
     return links, problems
+
+
+def link_volumes(cases: Sequence[dict]) -> tuple[list[tuple[int, int]], list[Problem]]:
+    """Tie cases that hold the same image file, or image files of equal bytes (pictures: :func:`link_pictures`).
+
+    Args:
+        cases: cases with absolute paths; a folder (DICOM) resembles nothing.
+
+    Returns:
+        Pairs of indices, and one row for each pair whose names do not make it one patient.
+    """
+    users: dict[str, dict[int, str]] = defaultdict(dict)  # file: the cases that hold it, and how they name it
+    for index, case in enumerate(cases):
+        for file in [case["image"]] if isinstance(case["image"], str) else case["image"]:
+            if not is_picture(file):
+                users[os.path.realpath(file)].setdefault(index, str(file))
+    links: dict[tuple[int, int], None] = {}
+    problems = []
+    grouped = equal_files(users)
+    alone = {file for file, own in users.items() if len(own) > 1} - {file for files in grouped for file in files}
+    for files in [*grouped, *([file] for file in sorted(alone))]:
+        holders = {index: name for file in files for index, name in users[file].items()}
+        first, *others = sorted(holders)
+        for other in others:
+            one, case = cases[first], cases[other]
+            if (first, other) in links:
+                continue
+            links[first, other] = None
+            if "patient_id" in one and case.get("patient_id") == one["patient_id"]:
+                continue
+            what = f"the same bytes as {holders[first]} of {one['case_id']}, which is named as another patient"
+            remedy = "they are kept in one section; nothing to do if they are one patient, else restore the right file"
+            problems.append(Problem("warning", holders[other], case["case_id"], what, remedy))
+    return list(links), problems
 
 
 def link_pictures(

@@ -13,7 +13,7 @@ from medvlm.data.cine_preparation import cine_sources, prepare_cines
 from medvlm.data.conventions import convention as convention_named
 from medvlm.data.datalists import SECTIONS, VERSION, merge_datalists, save_datalist
 from medvlm.data.layouts import ScanOptions
-from medvlm.data.patients import learn_from_masks, link_masks, link_pictures, name_patients
+from medvlm.data.patients import learn_from_masks, link_masks, link_pictures, link_volumes, name_patients
 from medvlm.data.problems import DatasetError, Problem, render_problems, render_table
 from medvlm.data.sources import Source, find_sources, only_one_class, scan_sources, words
 from medvlm.data.splits import absent_strata, check_fractions, count_rows, fold_cases, split_cases
@@ -140,7 +140,9 @@ def collect_cases(
     problems += found
     mask_links, found = link_masks(cases, fingerprints)
     problems += found
-    links += mask_links
+    volume_links, found = link_volumes(cases)
+    problems += found
+    links += mask_links + volume_links
     if verify:
         from medvlm.data.case_checks import check_case
 

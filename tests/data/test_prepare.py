@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
+from medvlm.data.doctor import check_leakage
 from medvlm.data.prepare import prepare
 from medvlm.data.problems import DatasetError
 from medvlm.data.sources import find_sources
@@ -201,6 +202,28 @@ def test_one_patient_under_two_names_is_kept_on_one_side(make, tmp_path, capsys)
         homes = [s for s in SECTIONS for c in datalist[s] if c["case_id"] in ("BraTS2021_00002", "BraTS-GLI-00004-000")]
         assert len(homes) == 2 and len(set(homes)) == 1
     assert "its mask has the same volumes as the one of BraTS2021_00002" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["copy", "same file"])
+def test_one_volume_under_two_patients_is_kept_on_one_side(make, tmp_path, capsys, copied):
+    rows = []
+    for number in range(12):
+        file = make.volume(make.root / f"p{number}.nii.gz")
+        make.nifti(file, np.random.default_rng(number).random((8, 7, 6)).astype(np.float32))
+        rows.append({"image": file.name, "patient_id": f"P{number}", "tumour": number % 2, "case_id": f"c{number}"})
+    rows[10]["image"] = "again.nii.gz" if copied else "p0.nii.gz"
+    if copied:
+        shutil.copy(make.root / "p0.nii.gz", make.root / "again.nii.gz")
+    table = make.table(rows)
+    for seed in range(6):
+        prepare("csv", str(table), str(tmp_path / "d.json"), channels="FLAIR", seed=seed)
+        datalist = read_datalist(tmp_path / "d.json")
+        homes = {c["case_id"]: s for s in SECTIONS for c in datalist[s]}
+        assert len(homes) == 12 and homes["c0"] == homes["c10"]
+        said = " ".join(capsys.readouterr().out.split())
+        assert "the same bytes as" in said and "p0.nii.gz of c0" in said and "of c1," not in said
+    found = check_leakage({s: load_datalist(tmp_path / "d.json", s) for s in SECTIONS})
+    assert [row.severity for row in found] == ["warning"]
 
 
 def test_merge_keeps_sections(make, tmp_path):
