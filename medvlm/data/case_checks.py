@@ -10,7 +10,7 @@ import numpy as np
 from medvlm.data.conventions import CONVENTIONS, foreign_values
 from medvlm.data.mask_plausibility import doubts_about_mask
 from medvlm.data.problems import Problem
-from medvlm.data.reading import Picture, ReadError, label_values, mask_of, read_image
+from medvlm.data.reading import Picture, ReadError, exif_orientation, label_values, mask_of, read_image
 
 SMALLEST_SIDE = 16  # pixels
 LARGEST_SIDE = 4096
@@ -218,6 +218,7 @@ def _check_label(case: dict, pictures: dict[str, Picture], grids: list, found: _
         return
     if grids:
         _compare(grids[0], file, _grid(picture), picture.affine, found)
+    _check_turn(list(pictures), file, found)
     _check_meaning(case, file, values, found)
     holds = bool(values.any())
     if case.get("tumour") in (0, 1) and holds != bool(case["tumour"]):
@@ -227,6 +228,16 @@ def _check_label(case: dict, pictures: dict[str, Picture], grids: list, found: _
         channels, convention = _channel_arrays(case, pictures), str(case.get("convention", ""))
         for doubt in doubts_about_mask(mask, channels, convention, picture.spacing_mm):
             found.warn(file, *doubt)
+
+
+def _check_turn(images: list[str], label: str, found: _Findings) -> None:
+    """Training turns a picture as its EXIF orientation says; a mask drawn on the pixels as stored stays behind."""
+    drawn = exif_orientation(label)
+    for file in images:
+        stated = exif_orientation(file)
+        if stated != drawn:
+            what = f"its EXIF orientation is {stated}, that of its mask {drawn}: it is turned upright when read"
+            found.warn(file, what, "save it upright (without the orientation) and check that the mask lies on it")
 
 
 def _channel_arrays(case: dict, pictures: dict[str, Picture]) -> dict[str, np.ndarray]:

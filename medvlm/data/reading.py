@@ -195,6 +195,19 @@ def _read_picture(path: Path) -> Picture:
         raise ReadError(path, f"the picture is huge ({error})", "scale it down, or leave it out") from error
 
 
+def exif_orientation(path: str | Path) -> int:
+    """The EXIF orientation of a picture: 1 (upright) to 8, and 1 for a file that states none or is no picture."""
+    from PIL import Image
+
+    if not is_picture(path):
+        return 1
+    try:
+        with Image.open(path) as image:
+            return int(image.getexif().get(0x0112, 1))
+    except (OSError, ValueError, TypeError, Image.DecompressionBombError):
+        return 1  # the row of the file itself says why it cannot be read
+
+
 def read_picture_grey(path: str | Path) -> np.ndarray:
     """Read a picture as grey values; a transparent place counts as black.
 

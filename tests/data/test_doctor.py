@@ -238,6 +238,32 @@ def test_tiny_and_huge_pictures(make, tmp_path, size, severity, word):
     assert any(p.severity == severity and word in p.problem for p in rows)
 
 
+def _turned(path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.open(path).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "warned"),
+    [(6, None, True), (3, 1, True), (1, 6, True), (1, None, False), (None, None, False), (6, 6, False)],
+)
+def test_a_picture_that_is_turned_when_read_and_not_its_mask_is_warned_of(make, tmp_path, image, mask, warned):
+    picture = make.picture(tmp_path / "a.jpg", size=(64, 64))
+    label = tmp_path / "mask.png"
+    Image.fromarray(np.pad(np.ones((20, 30), np.uint8), ((5, 39), (7, 27)))).save(label)
+    for file, orientation in ((picture, image), (label, mask)):
+        if orientation:
+            _turned(file, orientation)
+    case = _picture_case(picture) | {"label": str(label), "tumour": 1, "convention": "binary_wt"}
+    case["regions"] = CONVENTIONS["binary_wt"].regions_as_lists()
+    rows = [row for row in check_case(case) if "EXIF" in row.problem]
+    assert [(row.file, row.severity) for row in rows] == ([(str(picture), "warning")] if warned else [])
+    assert all("save it upright" in row.remedy for row in rows)
+    assert not [row for row in check_case(_picture_case(picture)) if "EXIF" in row.problem], "without a mask"
+
+
 def test_a_truncated_picture_and_one_that_is_none(make, tmp_path):
     cut = make.picture(tmp_path / "cut.jpg", size=(300, 300), coarse=100)
     _truncate(cut)
