@@ -29,7 +29,7 @@ from medvlm.metrics.operating_point import (
     misfit,
     save_operating_point,
 )
-from medvlm.metrics.rows import score_case, write_rows
+from medvlm.metrics.rows import check_compared, score_case, write_rows
 from medvlm.metrics.summary import summarise
 from medvlm.visualize.report import write_report
 from medvlm.write_errors import check_writable
@@ -108,9 +108,11 @@ class EvaluationWriter:
         """Forget an earlier run, try the folders, and read the operating point in use.
 
         Raises:
+            FileNotFoundError: a run to compare with does not exist.
             OSError: what is to be written cannot be; names the folder, the option and the remedy.
         """
         if is_main_process():
+            check_compared(self.against)
             check_writable(self.output_dir, "--output_dir")
             if self.freeze:
                 check_writable(Path(self.operating_point).parent, "--operating_point")
@@ -153,7 +155,7 @@ class EvaluationWriter:
                 features=features,
                 operating_point=point,
                 regions=list(self.regions),
-                others=self._others(),
+                others=self.against,
                 name=self.name,
                 seed=self.seed,
                 n_boot=self.n_boot,
@@ -219,13 +221,6 @@ class EvaluationWriter:
             logger.warning("%s %s. It is not used: verdicts are at 0.5, not calibrated.", path, reason)
             return {**DEFAULT_POINT, "note": f"{path.name} {reason}"}
         return point
-
-    def _others(self) -> dict[str, str] | None:
-        """The runs to compare with, those whose ``cases.csv`` exists."""
-        there = {name: path for name, path in (self.against or {}).items() if Path(path).is_file()}
-        for name in set(self.against or {}) - set(there):
-            logger.warning("no ablation against %s: %s does not exist", name, (self.against or {})[name])
-        return there or None
 
     def _panels(self, evaluation: dict[str, Any]) -> dict[str, bytes]:
         wanted = list(evaluation.get("worst") or [])

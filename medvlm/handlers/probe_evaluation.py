@@ -32,7 +32,7 @@ from medvlm.metrics.probe_summary import (
     summarise_probes,
     truth_column,
 )
-from medvlm.metrics.rows import read_rows, write_rows
+from medvlm.metrics.rows import check_compared, read_rows, write_rows
 from medvlm.visualize.report import write_report
 from medvlm.visualize.sections.probes import PROBE_SECTIONS
 from medvlm.write_errors import check_writable
@@ -98,9 +98,11 @@ class ProbeEvaluation:
         """Forget an earlier run, and try the folders.
 
         Raises:
+            FileNotFoundError: a run to compare with does not exist.
             OSError: what is to be written cannot be; names the folder, the option and the remedy.
         """
         if is_main_process():
+            check_compared(self.against)
             check_writable(self.output_dir, "--output_dir")
             if self.freeze:
                 check_writable(Path(self.operating_points).parent, "--operating_points")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +129,23 @@ def write_rows(rows: Sequence[dict], path: str | Path) -> Path:
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return path
+
+
+def check_compared(against: Mapping[str, str | Path] | None) -> None:
+    """Refuse runs to compare with whose rows do not exist, before an evaluation that may take hours.
+
+    Args:
+        against: ``{name: cases.csv}``, or None.
+
+    Raises:
+        FileNotFoundError: one or more do not exist; names them and the remedy.
+    """
+    absent = [f"{path} ({name})" for name, path in (against or {}).items() if not Path(path).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"ablation_against must name the cases.csv of other runs, got no file at {', '.join(absent)}; evaluate "
+            "those runs first (cases.csv lies in their --output_dir), or leave them out of --ablation_against."
+        )
 
 
 def read_rows(path: str | Path) -> list[dict]:

@@ -252,7 +252,7 @@ def test_a_run_is_compared_with_others_on_the_same_cases(evaluated, trained, pha
     shutil.copytree(evaluated, tmp_path / "twin")
     evaluate(
         str(trained), str(phantoms), output_dir=str(tmp_path / "eval"),
-        ablation_against={"twin": str(tmp_path / "twin" / "cases.csv"), "absent": str(tmp_path / "absent.csv")},
+        ablation_against={"twin": str(tmp_path / "twin" / "cases.csv")},
         **SMALL,
     )  # fmt: skip
     ablation = json.loads((tmp_path / "eval" / "evaluation.json").read_text(encoding="utf-8"))["ablation"]

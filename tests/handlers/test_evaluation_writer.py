@@ -37,6 +37,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_case(tmp_pa
         evaluate(writer(tmp_path, freeze=freeze), lambda *_: pytest.fail("the evaluation has begun"))
 
 
+def test_a_run_to_compare_with_that_does_not_exist_is_refused_before_the_first_case(tmp_path):
+    absent = tmp_path / "masks" / "cases.csv"
+    with pytest.raises(FileNotFoundError, match=r"no file at .*masks.cases\.csv \(masks\); evaluate those runs first"):
+        evaluate(writer(tmp_path, against={"masks": str(absent)}), lambda *_: pytest.fail("the evaluation has begun"))
+
+
 def test_only_the_first_process_tries_the_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation_writer, "is_main_process", lambda: False)
     writer(tmp_path).begin(SimpleNamespace(state=SimpleNamespace(epoch_length=1)))

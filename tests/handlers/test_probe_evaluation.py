@@ -135,6 +135,12 @@ def test_constants_come_from_the_training_section():
     assert training_constants(cases[3:], HEADS) == {}
 
 
+def test_a_run_to_compare_with_that_does_not_exist_is_refused_before_the_first_study(run, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.cases\.csv \(other\); evaluate those runs first"):
+        run(against={"other": "nowhere/cases.csv"})
+    assert not (tmp_path / "out" / "cases.csv").exists()
+
+
 def test_the_report_says_what_the_baselines_and_the_comparison_are(run, tmp_path):
     run()
     rows = str(tmp_path / "out" / "cases.csv")

@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medvlm.metrics.rows import CASE_COLUMNS, REGION_COLUMNS, read_rows, regions_of, score_case, write_rows
+from medvlm.metrics.rows import (
+    CASE_COLUMNS,
+    REGION_COLUMNS,
+    check_compared,
+    read_rows,
+    regions_of,
+    score_case,
+    write_rows,
+)
 
 
 @pytest.fixture
@@ -14,6 +22,15 @@ def masks():
     pred[0, 4:6] = 0
     pred[1, 20, 20, 10] = 1
     return pred, truth
+
+
+def test_every_run_to_compare_with_that_does_not_exist_is_named(tmp_path):
+    there = tmp_path / "cases.csv"
+    there.write_text("case_id\na\n", encoding="utf-8")
+    check_compared(None)
+    check_compared({"there": str(there)})
+    with pytest.raises(FileNotFoundError, match=r"no file at \S*b\.csv \(b\), \S*c\.csv \(c\); .*--ablation_against"):
+        check_compared({"there": there, "b": tmp_path / "b.csv", "c": tmp_path / "c.csv"})
 
 
 def test_a_case_is_scored_region_by_region(masks):
