@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 MASK_METRICS = ("dice", "lw_dice", "hd95_mm")
 VERDICT_METRICS = ("balanced_accuracy", "sensitivity", "specificity")
-_COLUMNS = ("name", "against", "metric", "difference", "ci", "p", "n")
+_COLUMNS = ("name", "against", "metric", "difference", "ci", "p", "n", "n_patients")
 
 
 @dataclass(frozen=True)

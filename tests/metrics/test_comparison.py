@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -115,8 +116,9 @@ def test_differences_are_written(files, tmp_path, suffix):
     if suffix == ".json":
         assert json.loads(text) == result.rows
     else:
-        assert text.splitlines()[0] == "name,against,metric,difference,p,n,ci_low,ci_high"
-        assert len(text.splitlines()) == len(result) + 1
+        assert text.splitlines()[0] == "name,against,metric,difference,p,n,n_patients,ci_low,ci_high"
+        written = [(row["metric"], row["n"], row["n_patients"]) for row in csv.DictReader(text.splitlines())]
+        assert written == [(row["metric"], str(row["n"]), str(row["n_patients"])) for row in result.rows]
 
 
 def test_order_does_not_matter(rows):
