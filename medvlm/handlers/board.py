@@ -71,7 +71,8 @@ class TrainingBoard:
         network: its children give one gradient norm each.
         evaluator: engine whose metrics are logged after each of its runs, at the trainer's epoch.
         every: steps between two entries.
-        hparams: plain hyperparameters; written with the best metric when training completes (the HParams page).
+        hparams: plain hyperparameters; written with the best metric, where there was a validation, when training
+            completes (the HParams page).
     """
 
     def __init__(
@@ -146,8 +147,9 @@ class TrainingBoard:
         """Write the HParams page and close the file."""
         if self.hparams:
             plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in self.hparams.items()}
-            best = getattr(getattr(self.evaluator, "state", None), "best_metric", -1)
-            score = {"hparam/best_key_metric": float(best)}
+            state = getattr(self.evaluator, "state", None)
+            scored = getattr(state, "best_metric_epoch", -1) != -1  # before a validation MONAI's best metric is -1
+            score = {"hparam/best_key_metric": float(state.best_metric)} if scored else {}
             self.events.writer.add_hparams(plain, score, run_name="hparams")
         self.events.close()
 
@@ -201,8 +203,14 @@ class EpochProgress:
         self._close()
         scores = [f" {name} {value:.3f}" for name, value in metrics_of_epoch(self.evaluator, engine).items()]
         mean = sum(self._losses) / max(1, len(self._losses))
-        logger.info("%s epoch %d/%d: loss %.4f%s", self.title, engine.state.epoch, engine.state.max_epochs, mean,
-                    "".join(scores))
+        logger.info(
+            "%s epoch %d/%d: loss %.4f%s",
+            self.title,
+            engine.state.epoch,
+            engine.state.max_epochs,
+            mean,
+            "".join(scores),
+        )
 
     def stop_and_raise(self, engine: Engine, error: Exception) -> None:
         """Close the bar before the error's words."""

@@ -123,6 +123,23 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(train,
         train(handlers=[Begun()])
 
 
+@pytest.mark.parametrize("best", [None, (0.75, 3)], ids=["never validated", "validated"])
+def test_the_best_metric_is_among_the_hyperparameters_only_where_there_was_a_validation(tmp_path, best):
+    evaluator = Engine(lambda *_: None)
+    evaluator.state.best_metric, evaluator.state.best_metric_epoch = best or (-1, -1)
+    for name, given in (("with", evaluator), ("without", None)):
+        events = EventFile(str(tmp_path / name))
+        board = TrainingBoard(events, None, None, torch.nn.Linear(1, 1), given, hparams={"epochs": 2, "name": ["a"]})
+        board.close(Engine(lambda *_: None))
+    found = {}
+    for name in ("with", "without"):
+        accumulator = EventAccumulator(str(tmp_path / name / "hparams"))
+        accumulator.Reload()
+        assert accumulator.PluginTagToContent("hparams"), "the settings are there"
+        found[name] = {t: accumulator.Scalars(t)[0].value for t in accumulator.Tags()["scalars"]}
+    assert found == {"with": {"hparam/best_key_metric": best[0]} if best else {}, "without": {}}
+
+
 def test_frozen_parts_have_no_gradient_norm(train):
     found = train(frozen=("video_encoder", "text_encoder"))
     norms = {tag.split("/")[1] for tag in found if tag.startswith("gradient_norm/")}
