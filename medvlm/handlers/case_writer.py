@@ -17,6 +17,7 @@ from PIL import Image
 from medvlm.data.reading import is_picture
 from medvlm.handlers.case_files import input_header, save_nifti, sha256_of, whole_folder
 from medvlm.handlers.case_folders import CaseFolders, json_text, versions
+from medvlm.handlers.input_kind import input_kind
 from medvlm.handlers.mask_gate import gate_words
 from medvlm.handlers.verdict import judge, read_operating_point
 from medvlm.handlers.whole_heads import extraction_words
@@ -171,7 +172,6 @@ class CaseWriter(CaseFolders):
             gate = {**gate, "emptied_voxels": voxels, "emptied_ml": volumes}
             voxels, volumes = ({region: 0 for region in found} if found else found for found in (voxels, volumes))
         whole = max(volumes.values()) if volumes else None
-        kind = "picture" if picture else "volume"
         outlined = None if voxels is None else any(voxels.values())
         tumour = item.get("pred_tumour")
         probability = None if tumour is None else float(1 - torch.softmax(torch.as_tensor(tumour).float(), dim=-1)[0])
@@ -183,7 +183,7 @@ class CaseWriter(CaseFolders):
             brain = item["pred_brain"][0] > 0.5
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
-        said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=kind)
+        said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=input_kind(item["native"]))
         caution = extraction_words(item) if self.brain_extracted else ""
         said["summary"] += f"\n{caution}" if caution else ""
         lacking = self._lacking(item)

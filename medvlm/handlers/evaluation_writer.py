@@ -21,6 +21,7 @@ from medvlm.handlers.case_fields import case_fields
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.case_pictures import CasePicture, take_picture
 from medvlm.handlers.checkpoint import is_main_process
+from medvlm.handlers.input_kind import input_kind
 from medvlm.handlers.mask_gate import EvaluationGate
 from medvlm.metrics.operating_point import (
     DEFAULT_POINT,
@@ -176,7 +177,7 @@ class EvaluationWriter:
             "case_id": str(case["case_id"]),
             "patient_id": str(case.get("patient_id", case["case_id"])),
             "source": str(case.get("source", "unknown")),
-            "kind": _kind(case),
+            "kind": input_kind(case["label"]),
             "tumour": int(case["tumour"]) if float(case["tumour_known"]) else None,
             "probability": case.get("probability"),
             "mask_known": int(known),
@@ -242,11 +243,6 @@ def _array(value: Any) -> np.ndarray:
 def _spacing(value: Any) -> tuple[float, ...]:
     """Voxel size in mm of a ``MetaTensor``; 1 mm where a plain tensor has none."""
     return tuple(float(s) for s in value.pixdim) if isinstance(value, MetaTensor) else (1.0, 1.0, 1.0)
-
-
-def _kind(case: dict[str, Any]) -> str:
-    """``picture`` for an image of one slice, else ``volume``: kinds may have thresholds of their own."""
-    return "picture" if tuple(case["label"].shape)[3:] in ((), (1,)) else "volume"
 
 
 def _footer(row: dict[str, Any], regions: Sequence[str]) -> str:

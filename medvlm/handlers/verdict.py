@@ -12,6 +12,7 @@ import torch
 from monai.transforms import Transform
 
 from medvlm.handlers.case_files import sha256_of
+from medvlm.handlers.input_kind import input_kind
 from medvlm.metrics.operating_point import misfit, threshold_for, warn_once
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
 
@@ -108,7 +109,8 @@ class Verdictd(Transform):
         weights: file of the weights in use; a threshold that was chosen for others does not count. It is looked at
             again for each case, since servers reload weights that a training has replaced; where the case says
             ``model_filename`` (MONAI Label), the file of that name beside it is meant.
-        image_key: the image ``(C, X, Y, Z)``; one slice is a picture, more are a volume.
+        image_key: the image ``(C, X, Y, Z)``; the grid it was read on says whether it is a picture or a volume
+            (:func:`medvlm.handlers.input_kind.input_kind`).
         settings: in use, see :func:`read_operating_point`.
 
     Raises:
@@ -153,8 +155,6 @@ class Verdictd(Transform):
             logits = torch.as_tensor(d[self.key]).float().reshape(-1)
             probability = float(1 - torch.softmax(logits, dim=0)[0])
         point = read_operating_point(self.operating_point, self._weights_hash(d.get("model_filename")), self.settings)
-        kind = None
-        if self.image_key in d:
-            kind = "picture" if tuple(d[self.image_key].shape)[3:] in ((), (1,)) else "volume"
+        kind = input_kind(d[self.image_key]) if self.image_key in d else None
         d["result"] = judge(probability, None, point, self.none_below, kind=kind)
         return d

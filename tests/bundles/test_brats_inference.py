@@ -19,6 +19,7 @@ from PIL import Image
 
 import medvlm
 from medvlm.__main__ import main
+from medvlm.bundle.curriculum import evaluate
 from medvlm.bundle.prediction import predict
 from medvlm.data.datalists import SECTIONS, load_datalist, save_datalist
 from medvlm.engines.inputs import modality_of
@@ -160,6 +161,34 @@ def test_a_picture_gets_a_mask_of_its_own_size(trained, phantoms, tmp_path):
     assert manifest["volumes_ml"] is None, "a picture has no millimetres"
     labels = np.asarray(nibabel.load(folder / "labels.nii.gz").dataobj)[..., 0]
     assert np.array_equal(np.asarray(Image.open(folder / "labels.png")).T > 0, labels > 0)
+
+
+@pytest.mark.parametrize("form", ["nifti", "dicom"])
+def test_one_slice_is_judged_as_a_picture_in_whatever_file_and_by_whomever(trained, kinds, tmp_path, form):
+    volume = sitk.ReadImage(str(kinds["nifti"][0]))
+    middle = volume.GetDepth() // 2
+    one = volume[:, :, middle : middle + 1]
+    if form == "dicom":
+        write_dicom(one, tmp_path / "series")
+        (file,) = (tmp_path / "series").iterdir()
+    else:
+        file = tmp_path / "one_slice_flair.nii.gz"
+        sitk.WriteImage(one, str(file))
+    (tmp_path / "point.json").write_text(
+        json.dumps({"threshold": 0.5, "kinds": {"picture": {"threshold": 0.01}, "volume": {"threshold": 0.99}}})
+    )
+    given = {**BARE, "operating_point": str(tmp_path / "point.json")}
+    (told,) = predict(str(trained), str(file), str(tmp_path / "out"), **given).done.values()
+    loaded = medvlm.load(trained, device="cpu", overrides=given)(file)["result"]
+    for answer in (told, loaded):
+        assert (answer["threshold"], answer["verdict"]) == (0.01, "positive")
+    assert loaded["tumour_probability"] == pytest.approx(told["tumour_probability"], abs=1e-5)
+    cases = [{"case_id": "c", "patient_id": "p", "image": str(file), "tumour": 1, "source": "brats2021"}]
+    save_datalist({"name": "one", "test": cases}, tmp_path / "datalist.json")
+    quick = {"bootstrap_repeats": 20, "progress": False, "operating_point": given["operating_point"]}
+    evaluate(str(trained), str(tmp_path), output_dir=str(tmp_path / "eval"), **quick)
+    with (tmp_path / "eval" / "cases.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["kind"] for row in csv.DictReader(stream)] == ["picture"]
 
 
 def test_a_datalist_is_done_section_by_section(trained, phantoms, tmp_path):
