@@ -23,7 +23,7 @@ def read_operating_point(
     """Read the frozen threshold of a bundle.
 
     Args:
-        path: ``operating_point.json``.
+        path: ``operating_point.json``, or of what name it is for these weights.
         weights_sha256: of the weights in use; a threshold that was chosen for others does not count as calibrated.
         settings: in use, what besides the weights decides the probability; one that was chosen under others does not
             count either.
@@ -38,7 +38,7 @@ def read_operating_point(
     """
     path = Path(path)
     if not path.is_file():
-        return {"threshold": 0.5, "calibrated": False, "from": "default: the bundle has no operating_point.json"}
+        return {"threshold": 0.5, "calibrated": False, "from": f"default: there is no {path.name}"}
     try:
         point = json.loads(path.read_text(encoding="utf-8"))
         threshold = float(point["threshold"])

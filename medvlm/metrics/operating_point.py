@@ -56,6 +56,11 @@ def file_for(weights_name: str) -> str:
     return f"operating_point_{rest}.json" if rest else "operating_point.json"
 
 
+def file_beside(weights: str | Path | None) -> str:
+    """The path of the operating point's file that lies beside weights (:func:`file_for`); empty without weights."""
+    return "" if weights is None else str(Path(weights).with_name(file_for(Path(weights).name)))
+
+
 def choose_operating_point(
     tumour: np.ndarray | Sequence[int],
     probability: np.ndarray | Sequence[float],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from monai.bundle import ConfigParser
 import medvlm
 from medvlm.bundle.curriculum import evaluate
 from medvlm.bundle.prediction import predict
+from medvlm.handlers.case_files import sha256_of
 from medvlm.metrics.operating_point import threshold_for, warn_once
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,36 @@ def test_another_back_end_keeps_the_threshold(trained, phantoms, tmp_path):
     report = predict(str(trained), str(scan), str(tmp_path / "out"), backend="onnxruntime", **BARE)
     (manifest,) = report.done.values()
     assert manifest["calibrated"] and manifest["threshold"] == threshold_for(point_of(trained), "volume")
+
+
+def test_other_weights_bring_the_threshold_that_lies_beside_them(trained, phantoms, tmp_path):
+    scan = next((phantoms / "brats2021").rglob("*_flair.nii.gz"))
+    weights, own = tmp_path / "fine_tuned.pt", tmp_path / "operating_point_fine_tuned.json"
+    shutil.copy(trained / "models" / "stage_3.pt", weights)
+    own.write_text(json.dumps({"threshold": 0.37, "checkpoint_sha256": sha256_of(weights)}), encoding="utf-8")
+    (told,) = predict(str(trained), str(scan), str(tmp_path / "a"), checkpoint=str(weights), **BARE).done.values()
+    assert (told["threshold"], told["calibrated"], told["operating_point"]["from"]) == (0.37, True, own.name)
+    quick = {"mc_samples": 0, "tta": False, "cam": False}
+    loaded = medvlm.load(trained, device="cpu", overrides={**quick, "checkpoint": str(weights)})
+    assert loaded.operating_point["threshold"] == loaded(scan)["result"]["threshold"] == 0.37
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({"threshold": 0.61}), encoding="utf-8")
+    options = {"checkpoint": str(weights), "operating_point": str(given), **BARE}
+    (told,) = predict(str(trained), str(scan), str(tmp_path / "b"), **options).done.values()
+    assert (told["threshold"], told["operating_point"]["from"]) == (0.61, "given.json")
+
+
+@pytest.mark.parametrize("overlays", [["phantom"], ["fine_tune"], ["classification_only"], ["train_3d"]], ids="+".join)
+def test_prediction_looks_for_the_threshold_where_calibration_writes_it(overlays):
+    def parser(*configs: str) -> ConfigParser:
+        parser = ConfigParser()
+        parser.read_config([str(ROOT / "bundles" / BRAIN / "configs" / f"{name}.json") for name in configs])
+        return parser
+
+    written = parser("train", *overlays, "evaluate", "calibrate")
+    prediction = parser("inference", *(["inference_3d"] if overlays == ["train_3d"] else []))
+    prediction.update({"checkpoint": written.get_parsed_content("weights")})
+    assert prediction.get_parsed_content("operating_point") == written.get_parsed_content("operating_point")
 
 
 def test_a_bundle_loaded_with_other_settings_has_no_threshold(trained, phantoms, caplog):

@@ -10,6 +10,7 @@ from medvlm.metrics.intervals import wilson
 from medvlm.metrics.operating_point import (
     check_operating_point,
     choose_operating_point,
+    file_beside,
     file_for,
     load_operating_point,
     misfit,
@@ -159,7 +160,7 @@ def test_settings_it_was_not_chosen_under_are_named_with_both_values(cases):
     words = misfit(point, settings={"image_size": [128, 96], "mirror": False, "pooling": "max"})
     assert "image_size [128, 128] (here [128, 96]), mirror true (here false);" in words and "pooling" not in words
     assert "use the settings it was chosen with, or choose it again" in words
-    assert "pooling \"max\" (here not set)" in misfit(point, settings={"image_size": [128, 128], "mirror": True})
+    assert 'pooling "max" (here not set)' in misfit(point, settings={"image_size": [128, 128], "mirror": True})
 
 
 @pytest.mark.parametrize("stored", [{}, {"settings": None}, {"settings": {}}], ids=["no key", "none", "empty"])
@@ -187,3 +188,8 @@ def test_damaged_settings_are_refused():
 )
 def test_weights_have_an_operating_point_of_their_own(weights, file):
     assert file_for(weights) == file
+
+
+def test_the_file_lies_beside_its_weights(tmp_path):
+    assert file_beside(tmp_path / "fine_tuned.pt") == str(tmp_path / "operating_point_fine_tuned.json")
+    assert file_beside(None) == ""
