@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,12 +73,17 @@ def caution(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
     apart = settings_apart({name: value for name, value in stored.items() if name in here}, here)
     if not apart:
         return ""
-    flags = " ".join(f"--{name} {stored[name]}" for name in apart if name != "heads")  # names and kinds are no flag
+    flags = " ".join(f"--{name} {_typed(stored[name])}" for name in apart if name != "heads")  # which are no flag
     remedy = ", or ".join([*filter(None, [flags]), "the overlays of its training"])
     return (
         f"{Path(weights).name} was trained with other settings: {', '.join(apart.values())}; its answers here are not "
         f"those that were measured. Give {remedy}."
     )
+
+
+def _typed(value: Any) -> str:
+    """A value as one types it on the command line."""
+    return shlex.quote(json.dumps(value) if isinstance(value, list | dict) else str(value))
 
 
 def head_kinds(heads: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

@@ -16,6 +16,12 @@ def test_names_setting_both_values_and_remedy(tmp_path, caplog):
     assert caplog.messages == [words]
 
 
+def test_the_remedy_can_be_typed(tmp_path):
+    keep_settings(tmp_path / "model.pt", {"channels": ["FLAIR", "T1"], "subtract": "first"})
+    words = caution(tmp_path / "model.pt", {"channels": ["FLAIR"], "subtract": "none"})
+    assert """--channels '["FLAIR", "T1"]' --subtract first, or the overlays""" in words
+
+
 def test_says_nothing_where_settings_agree_or_are_unknown(tmp_path):
     weights = tmp_path / "probe.pt"
     assert caution(weights, {"frames": 16}) == ""

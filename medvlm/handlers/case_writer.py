@@ -22,6 +22,7 @@ from medvlm.handlers.mask_gate import gate_words
 from medvlm.handlers.verdict import judge, read_operating_point
 from medvlm.handlers.whole_heads import extraction_words
 from medvlm.metrics.activation_energy import energy_inside
+from medvlm.trained_settings import caution
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class CaseWriter(CaseFolders):
         overlay: draw ``overlay.png``.
         resume: leave out cases that are already there from the same input, weights and settings.
         threshold_settings: in use, those that must be the ones under which the frozen threshold was chosen.
+        seen: what the network is shown here; ``caution`` of the manifest tells where its training was another
+            (:func:`medvlm.trained_settings.caution`).
         brain_extracted: the network has learnt from extracted brains: the summary and ``caution`` of the manifest tell
             of a whole head, and whether its brain was extracted on the way (``extracted_ml``).
     """
@@ -74,6 +77,7 @@ class CaseWriter(CaseFolders):
         resume: bool = True,
         threshold_settings: Mapping[str, Any] | None = None,
         brain_extracted: bool = False,
+        seen: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(output_dir, cases, "image", resume)
         self.regions = list(regions)
@@ -84,7 +88,7 @@ class CaseWriter(CaseFolders):
         self.none_below = none_below
         self.mask_threshold = mask_threshold
         self.overlay = overlay
-        self.brain_extracted = brain_extracted
+        self.brain_extracted, self.seen = brain_extracted, seen
         self._checkpoint_hash: str | None = None
 
     def write(self, item: Mapping[str, Any]) -> Path:
@@ -149,8 +153,10 @@ class CaseWriter(CaseFolders):
         return read_operating_point(self.operating_point, self._weights_hash(), self.threshold_settings)
 
     def decides(self, case: Mapping[str, Any]) -> dict[str, Any]:
-        """Channels, weights, settings, threshold and rules."""
+        """Channels, weights, settings, threshold and rules, and the caution about the settings where there is one."""
+        warned = caution(self.checkpoint, self.seen)
         return {
+            **({"caution": warned} if warned else {}),
             "channels": list(case.get("channels", [])),
             "checkpoint": self._weights_hash(),
             "settings": self.settings,
@@ -184,8 +190,8 @@ class CaseWriter(CaseFolders):
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
         said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=input_kind(item["native"]))
-        caution = extraction_words(item) if self.brain_extracted else ""
-        said["summary"] += f"\n{caution}" if caution else ""
+        extracted = extraction_words(item) if self.brain_extracted else ""
+        said["summary"] += f"\n{extracted}" if extracted else ""
         lacking = self._lacking(item)
         if lacking:
             said["summary"] += f"\nWithout {', '.join(lacking)}, which the case does not have"
@@ -196,7 +202,7 @@ class CaseWriter(CaseFolders):
             "case_id": case["case_id"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **said,
-            "caution": caution,
+            "caution": "\n".join(filter(None, [extracted, caution(self.checkpoint, self.seen)])),
             **{name: item[name] for name in ("whole_head", "extracted_ml") if name in item},
             "mask_gate": gate,
             "volumes_ml": volumes,

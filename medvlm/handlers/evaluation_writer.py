@@ -32,6 +32,7 @@ from medvlm.metrics.operating_point import (
 )
 from medvlm.metrics.rows import check_compared, score_case, write_rows
 from medvlm.metrics.summary import summarise
+from medvlm.trained_settings import caution
 from medvlm.visualize.report import write_report
 from medvlm.write_errors import check_writable
 
@@ -57,6 +58,7 @@ class EvaluationWriter:
         min_positives: fewest tumour cases on which a threshold may be chosen.
         settings: what besides the weights decides the probability, by name; stored with a chosen threshold, and one
             that was chosen under others is not used.
+        seen: what the network is shown here, compared with its training (``medvlm.trained_settings``).
         mask_gate: empty the masks of cases whose tumour probability lies below the threshold (``"threshold"``) or a
             number; None empties none.
         threshold: probability above which a voxel belongs to a region.
@@ -80,6 +82,7 @@ class EvaluationWriter:
     target_sensitivity: float = 0.95
     min_positives: int = 10
     settings: dict[str, Any] | None = None
+    seen: dict[str, Any] | None = None
     mask_gate: str | float | None = None
     threshold: float = 0.5
     lesionwise: str | None = "gli"
@@ -148,6 +151,7 @@ class EvaluationWriter:
         evaluation = {
             "bundle": dict(self.bundle),
             "checkpoint": {"file": Path(self.weights).name, "sha256": _sha256(Path(self.weights))},
+            "caution": caution(self.weights, self.seen),
             "section": self.section,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": self.command,

@@ -14,6 +14,7 @@ from monai.transforms import Transform
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.input_kind import input_kind
 from medvlm.metrics.operating_point import misfit, threshold_for, warn_once
+from medvlm.trained_settings import caution
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
 
 
@@ -112,6 +113,7 @@ class Verdictd(Transform):
         image_key: the image ``(C, X, Y, Z)``; the grid it was read on says whether it is a picture or a volume
             (:func:`medvlm.handlers.input_kind.input_kind`).
         settings: in use, see :func:`read_operating_point`.
+        seen: what the network is shown here, compared with its training (:func:`medvlm.trained_settings.caution`).
 
     Raises:
         ValueError: ``none_below`` is no probability.
@@ -125,6 +127,7 @@ class Verdictd(Transform):
         weights: str | Path | None = None,
         image_key: str = "image",
         settings: Mapping[str, Any] | None = None,
+        seen: Mapping[str, Any] | None = None,
     ) -> None:
         if isinstance(none_below, bool) or not isinstance(none_below, (int, float)) or not 0 <= none_below <= 1:
             raise ValueError(f"none_below is a probability and must lie in [0, 1], got {none_below!r}; 0.3 is usual.")
@@ -133,28 +136,32 @@ class Verdictd(Transform):
         self.none_below = none_below
         self.weights = weights
         self.image_key = image_key
-        self.settings = settings
+        self.settings, self.seen = settings, seen
 
-    def _weights_hash(self, chosen: str | Sequence[str] | None = None) -> str | None:
+    def _weights(self, chosen: str | Sequence[str] | None = None) -> Path | None:
+        """The file of the weights in use; None where it is not known or not there."""
         if not self.weights:
             return None
         file = Path(self.weights)
         name = chosen if isinstance(chosen, str) else next(iter(chosen or ()), "")
         if name and (file.parent / name).is_file():
             file = file.parent / name
-        if not file.is_file():
-            return None
-        state = file.stat()
-        return _sha256_of(file, state.st_mtime_ns, state.st_size)
+        return file if file.is_file() else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the case with ``result``: see :func:`judge`; nothing about volumes."""
+        """Return the case with ``result``: see :func:`judge`, nothing about volumes; and ``caution``, empty or not."""
         d = dict(data)
         probability = None
         if self.key in d:
             logits = torch.as_tensor(d[self.key]).float().reshape(-1)
             probability = float(1 - torch.softmax(logits, dim=0)[0])
-        point = read_operating_point(self.operating_point, self._weights_hash(d.get("model_filename")), self.settings)
+        weights = self._weights(d.get("model_filename"))
+        digest = None
+        if weights is not None:
+            state = weights.stat()
+            digest = _sha256_of(weights, state.st_mtime_ns, state.st_size)
+        point = read_operating_point(self.operating_point, digest, self.settings)
         kind = input_kind(d[self.image_key]) if self.image_key in d else None
-        d["result"] = judge(probability, None, point, self.none_below, kind=kind)
+        said = judge(probability, None, point, self.none_below, kind=kind)
+        d["result"] = {**said, "caution": "" if weights is None else caution(weights, self.seen)}
         return d

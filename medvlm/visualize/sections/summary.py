@@ -109,6 +109,7 @@ def summary(evaluation: Mapping[str, Any], rows: Rows, panels: Panels) -> Markup
     return section(
         "summary",
         "Summary",
+        paragraph(evaluation["caution"], "caution") if evaluation.get("caution") else None,
         cards(shown) if shown else paragraph("The evaluation holds no scores.", "absent"),
         bullets(said) if said else None,
         facts(pairs),
