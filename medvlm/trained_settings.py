@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ QUIET_IDS = (
 """Ids that do not change the weights: what is shown and kept, where files lie (their contents count), the machine."""
 
 SHOWN = 8
+
+TRAINED_HEADS = "trained_heads"
+"""The name under which the heads that were trained are stored among the settings."""
 
 
 def settings_file(weights: str | Path) -> Path:
@@ -52,6 +55,69 @@ def settings_apart(stored: Mapping[str, Any], here: Mapping[str, Any]) -> dict[s
     }
 
 
+def stored_settings(weights: str | Path) -> dict[str, Any]:
+    """Read what lies beside the weights; empty where nobody stored anything.
+
+    Raises:
+        ValueError: the stored file holds no names with values.
+    """
+    path = settings_file(weights)
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds no settings ({error}); copy it again with its weights.") from error
+
+
+def trained_heads(
+    network: Any, weights: Mapping[str, float], frozen: Sequence[str] = (), initial: str | Path | None = None
+) -> list[str] | None:
+    """Name the heads that are trained once a stage has run: by it, or before it by what it starts from.
+
+    Args:
+        network: its ``NAME_on`` says whether the head of a task is on; on where it says nothing.
+        weights: of the tasks in this stage; 0 for a task that is not trained.
+        frozen: components that do not learn, among them ``NAME_head``.
+        initial: weights file that the stage starts from, or None.
+
+    Returns:
+        The names, sorted; None where the initial weights do not say what they were trained for and this stage does
+        not train every head.
+    """
+    own = {
+        name
+        for name, weight in weights.items()
+        if weight > 0 and f"{name}_head" not in frozen and getattr(network, f"{name}_on", True)
+    }
+    before = stored_settings(initial).get(TRAINED_HEADS) if initial else []
+    if before is None:
+        return sorted(own) if own == set(weights) else None
+    return sorted(own | set(before))
+
+
+def untrained_heads(weights: str | Path, heads: Sequence[str] = ("mask", "tumour")) -> list[str]:
+    """Those of the heads that no training has reached, by what is stored beside the weights; none where nothing is.
+
+    Args:
+        weights: file of the weights.
+        heads: names to ask about.
+
+    Raises:
+        ValueError: the stored file holds no names with values.
+    """
+    known = stored_settings(weights).get(TRAINED_HEADS)
+    return [] if known is None else [name for name in heads if name not in known]
+
+
+def untrained_words(weights: str | Path, heads: Sequence[str] | None = None) -> str:
+    """Say which heads of the weights were never trained; by default as stored, empty where all were."""
+    heads = untrained_heads(weights) if heads is None else heads
+    if not heads:
+        return ""
+    return f"The {' and the '.join(heads)} head of {Path(weights).name} was never trained: its answer does not count"
+
+
 def caution(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
     """Say in what the settings here differ from those of the training; empty where they agree or nobody stored them.
 
@@ -62,14 +128,7 @@ def caution(weights: str | Path, settings: Mapping[str, Any] | None) -> str:
     Raises:
         ValueError: the stored file holds no names with values.
     """
-    path = settings_file(weights)
-    if not path.is_file():
-        return ""
-    try:
-        stored = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} holds no settings ({error}); copy it again with its weights.") from error
-    here = settings or {}
+    stored, here = stored_settings(weights), settings or {}
     apart = settings_apart({name: value for name, value in stored.items() if name in here}, here)
     if not apart:
         return ""

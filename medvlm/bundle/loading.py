@@ -21,6 +21,7 @@ from medvlm.engines.tolerant import plain_errors
 from medvlm.handlers.case_files import sha256_of
 from medvlm.metrics.operating_point import misfit, warn_once
 from medvlm.networks.checkpoint import load_weights
+from medvlm.networks.trained_heads import switch_off_untrained
 from medvlm.trained_settings import compare_settings
 
 __all__ = ["LoadedBundle", "load"]
@@ -132,7 +133,7 @@ class LoadedBundle:
 
     @cached_property
     def network(self) -> nn.Module:
-        """``network_def`` of the config with its weights, in evaluation mode, on `device`."""
+        """``network_def`` of the config with its weights, in evaluation mode, on `device`; untrained heads are off."""
         if self._with_weights and not self.checkpoint.is_file():
             raise FileNotFoundError(
                 f"{self.name} has no weights at {self.checkpoint}. Train them (python -m medvlm train {self.name} "
@@ -141,6 +142,7 @@ class LoadedBundle:
         network = self.parser.get_parsed_content("network_def")
         if self._with_weights:
             load_weights(network, self.checkpoint)
+            switch_off_untrained(network, self.checkpoint)
             if "seen" in self.parser:
                 compare_settings(self.checkpoint, self.parser.get_parsed_content("seen"))
         return network.to(self.device).eval()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from medvlm.engines.export import OUTPUTS, export_onnx, fingerprint
 from medvlm.networks.checkpoint import load_weights
+from medvlm.networks.trained_heads import switch_off_untrained
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class RuntimeNetwork(nn.Module):
     def prepare(self) -> RuntimeNetwork:
         """Check the example's shape, read the weights, open the back end and compare it with torch; done once.
 
+        Heads that the weights' training never reached are switched off.
+
         Raises:
             FileNotFoundError: When there are no weights.
             ValueError: When the network cannot take ``example_shape``, the weights do not fit, or the back end's
@@ -76,6 +79,8 @@ class RuntimeNetwork(nn.Module):
         self.eager.encoder.check_input(torch.empty(self.example_shape, device="meta"))
         if self.checkpoint is not None:
             load_weights(self.eager, self.checkpoint)
+            switch_off_untrained(self.eager, self.checkpoint)
+            self.names = [name for name in self.names if getattr(self.eager, f"{name}_on", True)]
         self.eval()  # the wrapper too, see StudyNetwork
         if len(self.example_shape) == 5 and next(self.eager.parameters()).device.type == "cpu":
             self.eager.to(memory_format=torch.channels_last_3d)  # a quarter less time for a 3D network on a CPU
@@ -132,6 +137,11 @@ class RuntimeNetwork(nn.Module):
     def classify(self, image: Tensor) -> Tensor:
         """The torch network's class logits ``(B, K)``, without the decoder."""
         return self.eager.classify(image)
+
+    @property
+    def mask_on(self) -> bool:
+        """Whether the mask head is on."""
+        return "mask" in self.names
 
     @property
     def tumour_on(self) -> bool:

@@ -230,10 +230,12 @@ class VolumeInferer(Inferer):
         return out
 
     def _windows(self, image: Tensor, network: Callable) -> dict[str, Tensor]:
-        """Segment in windows, and classify the whole image once."""
+        """Segment in windows, and classify the whole image once, with the heads that are on."""
         out: dict[str, Tensor] = {}
         if hasattr(network, "classify") and getattr(network, "tumour_on", True):
             out["tumour"] = network.classify(image)
+        if not getattr(network, "mask_on", True):
+            return out
         roi = [min(side, most) for side, most in zip(image.shape[2:], self.limit, strict=True)]
         out["mask"] = sliding_window_inference(
             image, roi, 1, lambda window: named_heads(network, window)["mask"].clone(), self.overlap, mode="gaussian"

@@ -22,7 +22,7 @@ from medvlm.handlers.mask_gate import gate_words
 from medvlm.handlers.verdict import judge, read_operating_point
 from medvlm.handlers.whole_heads import extraction_words
 from medvlm.metrics.activation_energy import energy_inside
-from medvlm.trained_settings import caution
+from medvlm.trained_settings import caution, untrained_words
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, save_overlay
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class CaseWriter(CaseFolders):
         resume: leave out cases that are already there from the same input, weights and settings.
         threshold_settings: in use, those that must be the ones under which the frozen threshold was chosen.
         seen: what the network is shown here; ``caution`` of the manifest tells where its training was another
-            (:func:`medvlm.trained_settings.caution`).
+            (:func:`medvlm.trained_settings.caution`), and which head was never trained.
         brain_extracted: the network has learnt from extracted brains: the summary and ``caution`` of the manifest tell
             of a whole head, and whether its brain was extracted on the way (``extracted_ml``).
     """
@@ -113,7 +113,7 @@ class CaseWriter(CaseFolders):
         target = self.output_dir / case["case_id"]
         with whole_folder(target) as folder:
             self._save_maps(folder, item, affine, input_header(first))
-            if is_picture(first) and "pred" in item:
+            if is_picture(first) and _outlined(item):
                 _save_picture(folder / "labels.png", _array(item["pred"])[0, ..., 0], len(self.regions) == 1)
             if self.overlay:
                 self._save_overlay(folder / "overlay.png", case, item, affine, manifest)
@@ -153,8 +153,8 @@ class CaseWriter(CaseFolders):
         return read_operating_point(self.operating_point, self._weights_hash(), self.threshold_settings)
 
     def decides(self, case: Mapping[str, Any]) -> dict[str, Any]:
-        """Channels, weights, settings, threshold and rules, and the caution about the settings where there is one."""
-        warned = caution(self.checkpoint, self.seen)
+        """Channels, weights, settings, threshold and rules, and the caution about the weights where there is one."""
+        warned = untrained_words(self.checkpoint) + caution(self.checkpoint, self.seen)
         return {
             **({"caution": warned} if warned else {}),
             "channels": list(case.get("channels", [])),
@@ -190,8 +190,8 @@ class CaseWriter(CaseFolders):
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
         said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=input_kind(item["native"]))
-        extracted = extraction_words(item) if self.brain_extracted else ""
-        said["summary"] += f"\n{extracted}" if extracted else ""
+        told = [extraction_words(item) if self.brain_extracted else "", untrained_words(self.checkpoint)]
+        said["summary"] = "\n".join(filter(None, [said["summary"], *told]))
         lacking = self._lacking(item)
         if lacking:
             said["summary"] += f"\nWithout {', '.join(lacking)}, which the case does not have"
@@ -202,7 +202,7 @@ class CaseWriter(CaseFolders):
             "case_id": case["case_id"],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **said,
-            "caution": "\n".join(filter(None, [extracted, caution(self.checkpoint, self.seen)])),
+            "caution": "\n".join(filter(None, [*told, caution(self.checkpoint, self.seen)])),
             **{name: item[name] for name in ("whole_head", "extracted_ml") if name in item},
             "mask_gate": gate,
             "volumes_ml": volumes,
@@ -229,7 +229,7 @@ class CaseWriter(CaseFolders):
     def _save_maps(
         self, folder: Path, item: Mapping[str, Any], affine: np.ndarray, like: nibabel.Nifti1Header | None
     ) -> None:
-        if "pred" in item:
+        if _outlined(item):
             save_nifti(folder / "labels.nii.gz", _array(item["pred"])[0].astype(np.uint8), affine, like)
         if "pred_mask" in item:
             probability = np.moveaxis(_steps(item["pred_mask"]), 0, -1)  # (X, Y, Z, R)
@@ -267,6 +267,11 @@ class CaseWriter(CaseFolders):
 def _gate_of(item: Mapping[str, Any]) -> dict[str, Any] | None:
     """What ``GateMaskd`` said of a case; None without a gate."""
     return (item.get("result") or {}).get("mask_gate")
+
+
+def _outlined(item: Mapping[str, Any]) -> bool:
+    """Whether there is a label map; without a mask head MONAI's engine leaves the network's answers at its key."""
+    return isinstance(item.get("pred"), torch.Tensor)
 
 
 def _axis(affine: np.ndarray, axis: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medvlm.atomic import sweep, write_atomically
-from medvlm.trained_settings import configurations_apart, keep_settings
+from medvlm.trained_settings import TRAINED_HEADS, configurations_apart, keep_settings
 from medvlm.write_errors import check_writable
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ class TrainingCheckpoint:
             validated; the weights file is then this one's, and the full state holds both.
         keep: ``"best"`` by the evaluator's key metric, or ``"last"``.
         settings: what the network is trained to see, written beside the weights (``medvlm.trained_settings``).
+        trained_heads: names of the heads that are trained once this run has ended, stored with the settings
+            (:func:`medvlm.trained_settings.trained_heads`); None where that is not known.
         configuration: what decides the weights, by id (:func:`medvlm.engines.run_configuration.run_configuration`); a
             state that was begun under another is refused.
 
@@ -73,10 +75,14 @@ class TrainingCheckpoint:
         keep: str = "best",
         settings: Mapping[str, Any] | None = None,
         configuration: Mapping[str, str] | None = None,
+        trained_heads: Sequence[str] | None = None,
     ) -> None:
         if keep not in ("best", "last"):
             raise ValueError(f"keep must be 'best' or 'last', got {keep!r}; 'last' needs no validation.")
-        self.keep, self.settings, self.configuration = keep, settings, dict(configuration or {})
+        self.keep, self.configuration = keep, dict(configuration or {})
+        self.settings = settings
+        if trained_heads is not None:
+            self.settings = {**(settings or {}), TRAINED_HEADS: list(trained_heads)}
         self.kept = network if averaged is None else averaged
         state = dict(state) if self.kept is network else {**state, "averaged": self.kept}
         self.folder, self.network, self.state = Path(folder), network, dict(state)

@@ -14,7 +14,7 @@ from monai.transforms import Transform
 from medvlm.handlers.case_files import sha256_of
 from medvlm.handlers.input_kind import input_kind
 from medvlm.metrics.operating_point import misfit, threshold_for, warn_once
-from medvlm.trained_settings import caution
+from medvlm.trained_settings import caution, untrained_heads, untrained_words
 from medvlm.visualize.overlay import NOTHING_FOUND_BELOW, verdict
 
 
@@ -149,13 +149,19 @@ class Verdictd(Transform):
         return file if file.is_file() else None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the case with ``result``: see :func:`judge`, nothing about volumes; and ``caution``, empty or not."""
+        """Return the case with ``result``.
+
+        Returns:
+            ``result`` gives what :func:`judge` says, nothing about volumes, without a probability where the class head
+            was never trained; and ``caution``, empty where there is nothing to say.
+        """
         d = dict(data)
+        weights = self._weights(d.get("model_filename"))
+        untrained = [] if weights is None else untrained_heads(weights)
         probability = None
-        if self.key in d:
+        if self.key in d and "tumour" not in untrained:
             logits = torch.as_tensor(d[self.key]).float().reshape(-1)
             probability = float(1 - torch.softmax(logits, dim=0)[0])
-        weights = self._weights(d.get("model_filename"))
         digest = None
         if weights is not None:
             state = weights.stat()
@@ -163,5 +169,6 @@ class Verdictd(Transform):
         point = read_operating_point(self.operating_point, digest, self.settings)
         kind = input_kind(d[self.image_key]) if self.image_key in d else None
         said = judge(probability, None, point, self.none_below, kind=kind)
-        d["result"] = {**said, "caution": "" if weights is None else caution(weights, self.seen)}
+        words = [] if weights is None else [untrained_words(weights, untrained), caution(weights, self.seen)]
+        d["result"] = {**said, "caution": "\n".join(filter(None, words))}
         return d

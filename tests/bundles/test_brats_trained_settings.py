@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 import medvlm
 from medvlm.bundle.curriculum import evaluate
 from medvlm.bundle.prediction import predict
-from medvlm.trained_settings import settings_file
+from medvlm.trained_settings import keep_settings, settings_file
 
 CONFIGS = Path(__file__).resolve().parents[2] / "bundles" / "brats_mri_multitask" / "configs"
 STAGES = ("stage_1.pt", "stage_2.pt", "stage_3.pt", "model.pt")
@@ -79,6 +79,48 @@ def test_an_evaluation_with_other_settings_says_so(trained, phantoms, tmp_path, 
     told = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["caution"]
     assert "min_component_ml 1.0 (here 4.0)" in told and told in capsys.readouterr().out
     assert "min_component_ml 1.0 (here 4.0)" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_curriculum_trains_one_head_after_the_other(trained):
+    heads = [json.loads(settings_file(trained / "models" / name).read_text())["trained_heads"] for name in STAGES]
+    assert heads == [["mask"], ["mask", "tumour"], ["mask", "tumour"], ["mask", "tumour"]]
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_a_class_head_that_was_never_trained_says_nothing(trained, scan, tmp_path, capsys, backend):
+    weights = {"checkpoint": str(trained / "models" / "stage_1.pt")}
+    options = {**weights, "backend": backend, "progress": False, "mc_samples": 2}
+    (told,) = predict(str(trained), str(scan), str(tmp_path / "out"), **options).done.values()
+    assert (told["tumour_probability"], told["verdict"]) == (None, "unknown")
+    assert "labels.nii.gz" in told["files"] and "cam.nii.gz" not in told["files"] and told["volumes_ml"] is not None
+    for words in (told["summary"], told["caution"], capsys.readouterr().out):
+        assert "The tumour head of stage_1.pt was never trained" in words
+    loaded = medvlm.load(trained, device="cpu", overrides={**QUICK, **weights, "backend": backend})(scan)
+    assert loaded["result"]["tumour_probability"] is None and "never trained" in loaded["result"]["caution"]
+    assert "pred_tumour" not in loaded and loaded["pred"].shape[0] == 1
+
+
+def weights_with_heads(trained: Path, folder: Path, heads: list[str]) -> str:
+    shutil.copy(trained / "models" / "model.pt", folder / "alone.pt")
+    keep_settings(folder / "alone.pt", {"trained_heads": heads})
+    return str(folder / "alone.pt")
+
+
+def test_a_mask_head_that_was_never_trained_outlines_nothing(trained, scan, tmp_path):
+    weights = {"checkpoint": weights_with_heads(trained, tmp_path, ["tumour"])}
+    (told,) = predict(str(trained), str(scan), str(tmp_path / "out"), progress=False, **weights).done.values()
+    assert (told["volumes_ml"], told["voxels"]) == (None, None) and 0 <= told["tumour_probability"] <= 1
+    assert "outlined" not in told["summary"] and "The mask head of alone.pt was never trained" in told["summary"]
+    assert not {"labels.nii.gz", "probabilities.nii.gz"} & set(told["files"]) and "cam.nii.gz" in told["files"]
+    loaded = medvlm.load(trained, device="cpu", overrides={**QUICK, **weights})(scan)
+    assert not {"pred", "pred_mask"} & set(loaded) and "never trained" in loaded["result"]["caution"]
+    assert loaded["result"]["tumour_probability"] == pytest.approx(told["tumour_probability"], abs=1e-5)
+
+
+def test_weights_without_any_trained_head_are_refused(trained, scan, tmp_path):
+    weights = {"checkpoint": weights_with_heads(trained, tmp_path, [])}
+    with pytest.raises(ValueError, match=r"alone\.pt was trained for none of the heads that are on \(mask, tumour\)"):
+        predict(str(trained), str(scan), str(tmp_path / "out"), **BARE, **weights)
 
 
 def test_weights_without_stored_settings_are_used_as_before(trained, scan, tmp_path, capsys):

@@ -185,6 +185,20 @@ def test_what_was_seen_lies_beside_the_weights(tmp_path):
     assert json.loads((tmp_path / "model.settings.json").read_text()) == {"frames": 2}
 
 
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({"settings": {"frames": 2}, "trained_heads": ["mask"]}, {"frames": 2, "trained_heads": ["mask"]}),
+        ({"settings": {"frames": 2}, "trained_heads": None}, {"frames": 2}),
+        ({"trained_heads": []}, {"trained_heads": []}),
+    ],
+    ids=["known", "not known", "alone"],
+)
+def test_the_heads_that_were_trained_are_told_with_it(tmp_path, given, stored):
+    Run(tmp_path, **given).go(1)
+    assert json.loads((tmp_path / "model.settings.json").read_text()) == stored
+
+
 def test_a_state_of_another_network_is_refused_with_the_remedy(tmp_path):
     first = Run(tmp_path)
     stop_at(first, 2)
