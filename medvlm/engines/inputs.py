@@ -13,51 +13,14 @@ from pathlib import Path
 
 from medvlm.data.conventions import UNNAMED_CHANNEL, canonical_channel
 from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
-from medvlm.data.reading import ITK, NIFTI, PICTURE, suffix_of
+from medvlm.data.reading import ITK, PICTURE, suffix_of
 from medvlm.engines.dicom_folders import choose_series, is_dicom, series_in
+from medvlm.engines.modality_names import IMAGES, VOLUMES, modality_of, read_name, tokens_of
 
-VOLUMES = (*NIFTI, *ITK)
-IMAGES = (*VOLUMES, *PICTURE)
-TOKENS = {
-    "flair": "FLAIR", "fla": "FLAIR", "t2f": "FLAIR", "t2flair": "FLAIR", "t1": "T1", "t1n": "T1", "t1w": "T1",
-    "t1pre": "T1", "t1c": "T1c", "t1ce": "T1c", "t1gd": "T1c", "t1post": "T1c", "t1cw": "T1c", "t1km": "T1c",
-    "t2": "T2", "t2w": "T2", "t2tse": "T2",
-}  # fmt: skip
-CONTRAST_TOKENS = {"ce", "c", "gd", "gad", "post", "contrast", "km"}
 NOT_IMAGES = {
     "seg", "segmentation", "label", "labels", "mask", "brainmask", "gt", "otmulticlass", "roi", "probabilities", "cam",
     "uncertainty",
 }  # fmt: skip
-
-
-def tokens_of(name: str) -> list[str]:
-    """The words of a file's or folder's name, lower case, its ending left out."""
-    suffix = suffix_of(name)
-    stem = name[: -len(suffix)] if suffix in IMAGES else name
-    return [token for token in re.split(r"[^0-9a-z]+", stem.lower()) if token]
-
-
-def modality_of(name: str) -> tuple[str | None, str]:
-    """Read the modality out of a name.
-
-    Args:
-        name: a file's or folder's name, e.g. ``BraTS20_001_t1ce.nii.gz``.
-
-    Returns:
-        The canonical channel or None, and the name's other words joined: what the modalities of one case share.
-    """
-    tokens = tokens_of(name)
-    hits = [index for index, token in enumerate(tokens) if token in TOKENS]
-    if not hits:
-        return None, "_".join(tokens)
-    last = hits[-1]
-    found, used = TOKENS[tokens[last]], {last}
-    near = [index for index in (last - 1, last + 1) if 0 <= index < len(tokens)]
-    if found == "T1" and any(tokens[index] in CONTRAST_TOKENS for index in near):
-        found, used = "T1c", used | {index for index in near if tokens[index] in CONTRAST_TOKENS}
-    if last - 1 in hits and {found, TOKENS[tokens[last - 1]]} == {"T2", "FLAIR"}:  # T2-FLAIR is FLAIR
-        found, used = "FLAIR", used | {last - 1}
-    return found, "_".join(token for index, token in enumerate(tokens) if index not in used)
 
 
 def is_image(path: Path) -> bool:
@@ -230,7 +193,7 @@ def _from_file(path: Path, channels: str | Sequence[str] | None, series: str | N
     case_id = case_id or case_name(path)
     count = _channels_inside(path)
     if count == 1:
-        return _case(str(path), ordered[:1] or [modality_of(path.name)[0] or UNNAMED_CHANNEL], case_id)
+        return _case(str(path), ordered[:1] or [_channel_of(path)], case_id)
     names = ordered or _msd_modalities(path)
     if len(names) != count:
         known = f"{len(names)} names were given ({', '.join(names)})" if names else "its names are not known"
@@ -239,6 +202,14 @@ def _from_file(path: Path, channels: str | Sequence[str] | None, series: str | N
             "e.g. --channels FLAIR,T1,T1c,T2. A wrong order would go unnoticed, so it is not guessed."
         )
     return _case(str(path), names, case_id)
+
+
+def _channel_of(path: Path) -> str:
+    """The channel that a file's name says."""
+    try:
+        return modality_of(path.name)[0] or UNNAMED_CHANNEL
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _channels_inside(path: Path) -> int:
@@ -283,9 +254,17 @@ def _msd_modalities(path: Path) -> list[str]:
 def _from_dicom(folder: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str) -> dict:
     chosen = choose_series(folder, series)
     ordered, _ = channel_names(channels)
-    name = modality_of(chosen.description)[0] or modality_of(folder.name)[0] or UNNAMED_CHANNEL
+    names = ordered[:1] or [_channel_of_series(folder, chosen.description)]
     image = folder if len(series_in(folder)) == 1 else _folder_of_links(chosen.files)
-    return _case(str(image), ordered[:1] or [name], case_id)
+    return _case(str(image), names, case_id)
+
+
+def _channel_of_series(folder: Path, description: str) -> str:
+    """The channel that a series' description says, or else its folder's name."""
+    try:
+        return modality_of(description)[0] or modality_of(folder.name)[0] or UNNAMED_CHANNEL
+    except ValueError as error:
+        raise ValueError(f"{folder}, a DICOM series: {error}") from error
 
 
 def _folder_of_links(files: Iterable[str]) -> Path:
@@ -308,7 +287,7 @@ def _from_folder(folder: Path, channels: str | Sequence[str] | None, series: str
         return [_from_dicom(folder, channels, series, case_id)]
     cases = _group(volumes, channels, folder, case_id) if volumes else []
     cases += [_tolerant_series(folder, channels, series, case_id)] if dicom else []  # beside other things
-    cases += [_case(str(file), [modality_of(file.name)[0] or UNNAMED_CHANNEL], case_name(file)) for file in pictures]
+    cases += [_tolerant_file(file, channels) for file in pictures]
     study = _modality_folders(folders)
     if study and not cases:
         return [_case([str(path) for path in study.values()], list(study), case_id)]
@@ -324,7 +303,7 @@ def _modality_folders(folders: list[Path]) -> dict[str, Path]:
     """Folders named after different modalities, each with DICOM files: one study. Else nothing."""
     found: dict[str, Path] = {}
     for folder in folders:
-        name = modality_of(folder.name)[0]
+        name = read_name(folder.name).channel
         if name is None or name in found or not any(is_dicom(file) for file in folder.iterdir() if file.is_file()):
             return {}
         found[name] = folder
@@ -342,23 +321,26 @@ def _group(files: list[Path], channels: str | Sequence[str] | None, folder: Path
         return [_case([str(file) for file in chosen], [by_file[file.name] for file in chosen], case_id)]
     if len(files) == 1 and ordered:
         return [_from_file(files[0], ordered, None)]
-    read = [(file, *modality_of(file.name)) for file in files]
-    known = [row for row in read if row[1]]
+    read = [(file, read_name(file.name)) for file in files]
+    known = [name for _, name in read if name.channel]
     if not known:  # each file is a case of its own
         return [_tolerant_file(file, ordered) for file in files]
-    understood = "; ".join(f"{file.name}: {name or 'not understood'}" for file, name, _ in read)
+    understood = "; ".join(f"{file.name}: {name.words}" for file, name in read)
     remedy = f'--channels "FLAIR={files[0].name},..." says which file is which.'
-    if len(known) == len(read) == len({name for _, name, _ in read}):  # one file a modality: one case
-        return [_files_case({name: file for file, name, _ in read}, case_id)]
-    unclear = [set(rest.split("_")) for _, name, rest in read if not name]
-    if any(set(filter(None, rest.split("_"))) <= words for _, _, rest in known for words in unclear):
+    if len(known) == len(read) == len({name.channel for name in known}):  # one file a modality: one case
+        return [_files_case({name.channel: file for file, name in read}, case_id)]
+    unclear = [set(name.rest.split("_")) for _, name in read if not name.channel]
+    if any(len(name.found) > 1 for _, name in read) or any(
+        set(filter(None, name.rest.split("_"))) <= words for name in known for words in unclear
+    ):
         raise ValueError(f"{folder} holds files whose modality is not clear ({understood}); {remedy}")
     groups: dict[str, dict[str, Path]] = {}
-    for file, name, rest in read:
-        group = groups.setdefault(rest, {})
-        if name in group:
-            raise ValueError(f"{folder} holds two files for {name} of one case ({understood}); {remedy}")
-        group[name or UNNAMED_CHANNEL] = file
+    for file, name in read:
+        group = groups.setdefault(name.rest, {})
+        channel = name.channel or UNNAMED_CHANNEL
+        if channel in group:
+            raise ValueError(f"{folder} holds two files for {channel} of one case ({understood}); {remedy}")
+        group[channel] = file
     return [_files_case(group, rest or case_id) for rest, group in groups.items()]
 
 
@@ -367,9 +349,9 @@ def _files_case(group: dict[str, Path], case_id: str) -> dict:
     return _case(files if len(files) > 1 else files[0], list(group), case_id)
 
 
-def _tolerant_file(file: Path, ordered: list[str]) -> dict:
+def _tolerant_file(file: Path, channels: str | Sequence[str] | None) -> dict:
     try:
-        return _from_file(file, ordered, None)
+        return _from_file(file, channels, None)
     except (ValueError, OSError) as error:
         return {"case_id": case_name(file), "error": str(error), "source": "input", "path": str(file)}
 

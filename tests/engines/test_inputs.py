@@ -96,6 +96,27 @@ def test_a_name_that_is_not_understood_beside_its_case_is_an_error_that_lists_al
         find_cases(tmp_path)
 
 
+def test_an_ambiguous_name_is_refused_unless_channels_say_what_it_is(tmp_path):
+    file = volume(tmp_path / "a" / "t1_registered_to_flair.nii.gz")
+    with pytest.raises(ValueError, match="a/t1_registered_to_flair.nii.gz.*may mean T1 or FLAIR.*--channels T1"):
+        find_cases(file)
+    assert "may mean T1 or FLAIR" in find_cases(file.parent)[0]["error"]
+    for source in (file, file.parent):
+        assert find_cases(source, channels="T1")[0]["channels"] == ["T1"]
+    volume(tmp_path / "a" / "flair.nii.gz")
+    with pytest.raises(ValueError, match="t1_registered_to_flair.nii.gz: T1 or FLAIR.*--channels"):
+        find_cases(file.parent)
+    (case,) = find_cases(file.parent, channels=f"T1={file.name},FLAIR=flair.nii.gz")
+    assert case["channels"] == ["FLAIR", "T1"]
+
+
+def test_a_t1_weighted_flair_series_is_refused_unless_channels_say_what_it_is(tmp_path):
+    dicom(tmp_path / "study", "1.2.5", "AX T1 FLAIR")
+    with pytest.raises(ValueError, match="study, a DICOM series.*'AX T1 FLAIR'.*T1 or FLAIR.*--channels"):
+        find_cases(tmp_path / "study")
+    assert find_cases(tmp_path / "study", channels="T1")[0]["channels"] == ["T1"]
+
+
 def test_channels_say_which_file_is_which(tmp_path):
     volume(tmp_path / "one.nii.gz")
     volume(tmp_path / "two.nii.gz")
