@@ -15,6 +15,7 @@ from medvlm.data.conventions import UNNAMED_CHANNEL, canonical_channel
 from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
 from medvlm.data.reading import ITK, PICTURE, suffix_of
 from medvlm.engines.dicom_folders import choose_series, is_dicom, series_in
+from medvlm.engines.file_groups import group_files
 from medvlm.engines.modality_names import IMAGES, VOLUMES, modality_of, read_name, tokens_of
 
 NOT_IMAGES = {
@@ -321,27 +322,10 @@ def _group(files: list[Path], channels: str | Sequence[str] | None, folder: Path
         return [_case([str(file) for file in chosen], [by_file[file.name] for file in chosen], case_id)]
     if len(files) == 1 and ordered:
         return [_from_file(files[0], ordered, None)]
-    read = [(file, read_name(file.name)) for file in files]
-    known = [name for _, name in read if name.channel]
-    if not known:  # each file is a case of its own
+    groups = group_files(files, folder)
+    if not groups:  # each file is a case of its own
         return [_tolerant_file(file, ordered) for file in files]
-    understood = "; ".join(f"{file.name}: {name.words}" for file, name in read)
-    remedy = f'--channels "FLAIR={files[0].name},..." says which file is which.'
-    if len(known) == len(read) == len({name.channel for name in known}):  # one file a modality: one case
-        return [_files_case({name.channel: file for file, name in read}, case_id)]
-    unclear = [set(name.rest.split("_")) for _, name in read if not name.channel]
-    if any(len(name.found) > 1 for _, name in read) or any(
-        set(filter(None, name.rest.split("_"))) <= words for name in known for words in unclear
-    ):
-        raise ValueError(f"{folder} holds files whose modality is not clear ({understood}); {remedy}")
-    groups: dict[str, dict[str, Path]] = {}
-    for file, name in read:
-        group = groups.setdefault(name.rest, {})
-        channel = name.channel or UNNAMED_CHANNEL
-        if channel in group:
-            raise ValueError(f"{folder} holds two files for {channel} of one case ({understood}); {remedy}")
-        group[channel] = file
-    return [_files_case(group, rest or case_id) for rest, group in groups.items()]
+    return [_files_case(group, name or case_id) for name, group in groups]
 
 
 def _files_case(group: dict[str, Path], case_id: str) -> dict:

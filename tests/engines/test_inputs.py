@@ -89,6 +89,19 @@ def test_flat_files_are_grouped_by_what_their_names_share(tmp_path):
     assert [(case["case_id"], case["channels"]) for case in cases] == [("p1", ["FLAIR", "T2"]), ("p2", ["FLAIR", "T2"])]
 
 
+def test_files_of_two_patients_are_not_made_one_case(tmp_path):
+    for name in ("anna_flair", "bert_t1"):
+        volume(tmp_path / f"{name}.nii.gz")
+    with pytest.raises(ValueError, match=r"differ \(anna, bert\).*Give each patient a folder.*--channels") as error:
+        find_cases(tmp_path)
+    remedy = str(error.value).split('--channels "')[1].split('"')[0]
+    assert remedy == "FLAIR=anna_flair.nii.gz,T1=bert_t1.nii.gz"
+    assert len(find_cases(tmp_path, channels=remedy)) == 1
+    volume(tmp_path / "bert_flair.nii.gz")
+    found = [(case["case_id"], case["channels"]) for case in find_cases(tmp_path)]
+    assert found == [("anna", ["FLAIR"]), ("bert", ["FLAIR", "T1"])]
+
+
 def test_a_name_that_is_not_understood_beside_its_case_is_an_error_that_lists_all(tmp_path):
     volume(tmp_path / "p1_flair.nii.gz")
     volume(tmp_path / "p1_axial.nii.gz")
