@@ -17,10 +17,11 @@ from medvlm.data.reading import ITK, PICTURE, suffix_of
 from medvlm.engines.dicom_folders import choose_series, is_dicom, series_in
 from medvlm.engines.file_groups import group_files
 from medvlm.engines.modality_names import IMAGES, VOLUMES, modality_of, read_name, tokens_of
+from medvlm.engines.results_folders import is_results_folder
 
 NOT_IMAGES = {
     "seg", "segmentation", "label", "labels", "mask", "brainmask", "gt", "otmulticlass", "roi", "probabilities", "cam",
-    "uncertainty",
+    "uncertainty", "overlay",
 }  # fmt: skip
 
 
@@ -78,6 +79,7 @@ def find_cases(
     series: str | None = None,
     section: str | None = None,
     wanted: Sequence[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
 ) -> list[dict]:
     """Turn what a user points at into cases.
 
@@ -88,6 +90,7 @@ def find_cases(
         series: the DICOM series to take where a folder holds several: its UID, its end, or words of its description.
         section: the datalist's section; by default ``inference``, then ``test``, whichever holds cases.
         wanted: the channels that the network uses; files of a case's other channels are listed under ``not_read``.
+        output: folder for the results, left out where it lies in ``path``; so are folders of a case's results.
 
     Returns:
         Cases as in a datalist: ``image`` (absolute), ``channels``, ``case_id``, ``patient_id``, ``source``. A case of
@@ -104,11 +107,12 @@ def find_cases(
         return [used_files(case, wanted) for case in _from_datalist(root, section)]
     if root.is_file():
         return [_from_file(root, channels, series)]
-    cases = _unique(_from_folder(root, channels, series, root.name))
+    left_out = Path(output).expanduser().resolve() if output is not None else None
+    cases = [] if is_results_folder(root) else _unique(_from_folder(root, channels, series, root.name, left_out))
     if not cases:
         raise ValueError(
-            f"{root} holds no image; looked for {', '.join(IMAGES)} and DICOM, in it and in its folders, "
-            f"and left out files named like masks ({', '.join(sorted(NOT_IMAGES)[:4])} ...)."
+            f"{root} holds no image; looked for {', '.join(IMAGES)} and DICOM, in it and in its folders, and left out "
+            f"files named like masks ({', '.join(sorted(NOT_IMAGES)[:4])} ...) and the results of predictions."
         )
     return [used_files(case, wanted) for case in cases]
 
@@ -150,8 +154,9 @@ class InputCases(Sequence):
         series: str | None = None,
         section: str | None = None,
         wanted: Sequence[str] | None = None,
+        output: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._arguments = (path, channels, series, section, wanted)
+        self._arguments = (path, channels, series, section, wanted, output)
         self._found: list[dict] | None = None
 
     @property
@@ -277,12 +282,15 @@ def _folder_of_links(files: Iterable[str]) -> Path:
     return Path(kept.name)
 
 
-def _from_folder(folder: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str) -> list[dict]:
+def _from_folder(
+    folder: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str, left_out: Path | None = None
+) -> list[dict]:
     """The cases of one folder; a folder that only holds folders is a folder of cases (or of modality series)."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     volumes = [entry for entry in entries if is_image(entry) and suffix_of(entry) in VOLUMES]
     pictures = [entry for entry in entries if is_image(entry) and suffix_of(entry) in PICTURE]
-    folders = [entry for entry in entries if entry.is_dir()]
+    folders = [entry for entry in entries if entry.is_dir() and not is_results_folder(entry)]
+    folders = [entry for entry in folders if left_out is None or entry.resolve() != left_out]
     dicom = any(entry.is_file() and suffix_of(entry) not in IMAGES and is_dicom(entry) for entry in entries)
     if dicom and not (volumes or pictures or folders):
         return [_from_dicom(folder, channels, series, case_id)]
@@ -294,7 +302,7 @@ def _from_folder(folder: Path, channels: str | Sequence[str] | None, series: str
         return [_case([str(path) for path in study.values()], list(study), case_id)]
     for inner in folders:
         try:
-            cases += _from_folder(inner, channels, series, inner.name)
+            cases += _from_folder(inner, channels, series, inner.name, left_out)
         except (ValueError, OSError) as error:
             cases.append({"case_id": inner.name, "error": str(error), "source": "input", "path": str(inner)})
     return cases

@@ -79,7 +79,8 @@ def run_inference(
     files = [config_file(root, name) for name in configs]
     config = ConfigParser.load_config_files([str(file) for file in files])
     refuse_lost_overrides(config, overrides)
-    CaseFinder(config).check(source, overrides)  # before anything is built: what cannot be understood is said at once
+    reading = {**overrides, "output_dir": str(output)}
+    CaseFinder(config).check(source, reading)  # before anything is built: what cannot be understood is said at once
     check_writable(output)
     with plain_errors():
         workflow = create_workflow(

@@ -15,6 +15,7 @@ from medvlm.data.layouts import cine_manifest
 from medvlm.data.layouts.scan import ScanOptions, folders_under, safe_name
 from medvlm.data.reading import ReadError, is_picture, suffix_of
 from medvlm.engines.dicom_folders import is_dicom
+from medvlm.engines.results_folders import is_results_folder
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +171,8 @@ def _groups_of(root: Path) -> list[_Group]:
     """The studies under a folder, in the order of their first file."""
     groups: dict[str, _Group] = defaultdict(_Group)
     for folder, names in folders_under(root):
+        if is_results_folder(folder):  # its evidence would be a study of pictures
+            continue
         files = [folder / name for name in names]
         videos = [file for file in files if _is_video(file)]
         if not videos and any(is_picture(file) for file in files):

@@ -189,6 +189,24 @@ def test_single_files_and_pictures(tmp_path):
     assert find_cases(volume(tmp_path / "t2.nii.gz"), channels="MRI")[0]["channels"] == ["MRI"]
 
 
+def test_results_of_earlier_predictions_and_the_output_folder_are_no_input(tmp_path):
+    volume(tmp_path / "scan_flair.nii.gz")
+    results = tmp_path / "results" / "scan_flair"
+    volume(results / "overlay_of_mine.nii.gz")
+    volume(results / "map.nii.gz")
+    alone = [tmp_path.name]
+    assert [case["case_id"] for case in find_cases(tmp_path)] == [*alone, "map"]
+    assert [case["case_id"] for case in find_cases(tmp_path, output=tmp_path / "results")] == alone
+    assert len(find_cases(tmp_path, output=tmp_path)) == 2, "an output that is the input's own folder hides nothing"
+    (results / "manifest.json").write_text('{"name": "of something else"}', encoding="utf-8")
+    assert len(find_cases(tmp_path)) == 2
+    (results / "manifest.json").write_text('{"case_id": "x", "signature": "0", "files": []}', encoding="utf-8")
+    assert [case["case_id"] for case in find_cases(tmp_path)] == alone
+    for folder in (results, results.parent):
+        with pytest.raises(ValueError, match="no image.*results of predictions"):
+            find_cases(folder)
+
+
 def test_cases_of_one_name_get_different_ids(tmp_path):
     for folder in ("s1", "s2"):
         (tmp_path / folder).mkdir()

@@ -137,6 +137,14 @@ def test_orientation_of_the_file_does_not_change_the_answer(bundle, tmp_path):
     np.testing.assert_allclose(nibabel.orientations.apply_orientation(b.get_fdata(), turn), a.get_fdata(), atol=2 / 255)
 
 
+def test_results_inside_the_input_are_not_predicted_again(bundle, tmp_path):
+    save(tmp_path / "scan_flair.nii.gz")
+    fast = {**SMALL, "mc_samples": 0, "tta": False, "cam": False}
+    for out in ("results", "results", "more"):
+        report = predict(str(bundle), str(tmp_path), str(tmp_path / out), **fast)
+        assert set(report.done) == {tmp_path.name} and not report.failures
+
+
 def test_a_full_disk_in_one_case_leaves_the_others_done(bundle, tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         save(tmp_path / "in" / name / "flair.nii.gz")

@@ -109,6 +109,15 @@ def test_a_single_picture_counts_only_where_there_is_no_video(study):
     assert names(case) == ["xa_01.dcm"]
 
 
+def test_pictures_of_earlier_results_are_no_study(study):
+    results = study / "results" / "patient_x"
+    results.mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(results / "evidence_01.png")
+    assert len(find_studies(study)) == 2, "a folder of pictures that no manifest explains is a video"
+    (results / "manifest.json").write_text('{"case_id": "x", "signature": "0", "files": []}', encoding="utf-8")
+    assert [case["case_id"] for case in find_studies(study)] == ["patient_x"]
+
+
 def test_a_study_of_other_modalities_alone_is_an_error_of_that_study(coronary, study, tmp_path):
     for file in study.iterdir():
         change(file, Modality="US")
