@@ -16,6 +16,7 @@ from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
 from medvlm.data.reading import ITK, PICTURE, suffix_of
 from medvlm.engines.dicom_folders import choose_series, is_dicom, series_in
 from medvlm.engines.file_groups import group_files
+from medvlm.engines.given_channels import agreed, channel_names, names_for, refuse_absent, refuse_surplus
 from medvlm.engines.modality_names import IMAGES, VOLUMES, modality_of, read_name, tokens_of
 from medvlm.engines.results_folders import is_results_folder
 
@@ -34,43 +35,6 @@ def case_name(path: Path) -> str:
     """A case's name from its file or folder: the ending left out."""
     suffix = suffix_of(path)
     return path.name[: -len(suffix)] if suffix in IMAGES and not path.is_dir() else path.name
-
-
-def channel_names(channels: str | Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
-    """Read the user's ``--channels``.
-
-    Args:
-        channels: ``"FLAIR,T1,T1c,T2"`` or a list (the order inside a 4-D file), or ``"FLAIR=a.nii.gz,T1=b.nii.gz"``
-            (which file is which).
-
-    Returns:
-        The ordered names, and the names by file; one of them is empty.
-
-    Raises:
-        ValueError: When a name is unknown, or stands twice, or the two forms are mixed.
-    """
-    if not channels:
-        return [], {}
-    parts = channels.split(",") if isinstance(channels, str) else [str(part) for part in channels]
-    parts = [part.strip() for part in parts if part.strip()]
-    named = [part for part in parts if "=" in part]
-    if named and len(named) != len(parts):
-        raise ValueError(f"channels takes either names or NAME=FILE pairs, got a mixture: {', '.join(parts)}.")
-    if not named:
-        names = [canonical_channel(part) for part in parts]
-        _refuse_repeated(names, "channel", parts)
-        return names, {}
-    pairs = [part.split("=", 1) for part in named]
-    by_file = {file.strip(): canonical_channel(name) for name, file in pairs}
-    _refuse_repeated([file.strip() for _, file in pairs], "file", parts)
-    _refuse_repeated(list(by_file.values()), "channel", parts)
-    return [], by_file
-
-
-def _refuse_repeated(names: Sequence[str], what: str, given: Sequence[str]) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f"channels must name each {what} once, got {', '.join(repeated)} twice: {', '.join(given)}.")
 
 
 def find_cases(
@@ -193,14 +157,15 @@ def _from_file(path: Path, channels: str | Sequence[str] | None, series: str | N
         return _from_dicom(path.parent, channels, series, case_id or path.parent.name)
     if suffix_of(path) not in IMAGES:
         raise ValueError(f"{path} is no image that can be read; use {', '.join(IMAGES)}, DICOM, or a datalist (.json).")
-    ordered, by_file = channel_names(channels)
-    if path.name in by_file:
-        ordered = [by_file[path.name]]
+    given = names_for(path, channels)
     case_id = case_id or case_name(path)
     count = _channels_inside(path)
     if count == 1:
-        return _case(str(path), ordered[:1] or [_channel_of(path)], case_id)
-    names = ordered or _msd_modalities(path)
+        refuse_surplus(path, given)
+        return _case(str(path), given or [_channel_of(path)], case_id)
+    if count is None:
+        return _case(str(path), given or [_channel_of(path)], case_id)
+    names = given or _msd_modalities(path)
     if len(names) != count:
         known = f"{len(names)} names were given ({', '.join(names)})" if names else "its names are not known"
         raise ValueError(
@@ -218,14 +183,14 @@ def _channel_of(path: Path) -> str:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _channels_inside(path: Path) -> int:
-    """Channels of a volume file from its header; 1 where it cannot be read (loading will say why) or is a picture."""
+def _channels_inside(path: Path) -> int | None:
+    """Channels of a volume file from its header; 1 of a picture, None where it cannot be read: loading will say why."""
     if suffix_of(path) not in VOLUMES:
         return 1
     try:
         return _itk_channels(path) if suffix_of(path) in ITK else _nifti_channels(path)
     except Exception:  # readers raise many kinds on damaged files; the case's own loading names file and remedy
-        return 1
+        return None
 
 
 def _nifti_channels(path: Path) -> int:
@@ -259,8 +224,9 @@ def _msd_modalities(path: Path) -> list[str]:
 
 def _from_dicom(folder: Path, channels: str | Sequence[str] | None, series: str | None, case_id: str) -> dict:
     chosen = choose_series(folder, series)
-    ordered, _ = channel_names(channels)
-    names = ordered[:1] or [_channel_of_series(folder, chosen.description)]
+    given = names_for(folder, channels)
+    refuse_surplus(folder, given)
+    names = given or [_channel_of_series(folder, chosen.description)]
     image = folder if len(series_in(folder)) == 1 else _folder_of_links(chosen.files)
     return _case(str(image), names, case_id)
 
@@ -294,12 +260,16 @@ def _from_folder(
     dicom = any(entry.is_file() and suffix_of(entry) not in IMAGES and is_dicom(entry) for entry in entries)
     if dicom and not (volumes or pictures or folders):
         return [_from_dicom(folder, channels, series, case_id)]
+    by_file = channel_names(channels)[1]
+    if volumes or pictures:
+        refuse_absent(by_file, [*volumes, *pictures], folder)
     cases = _group(volumes, channels, folder, case_id) if volumes else []
-    cases += [_tolerant_series(folder, channels, series, case_id)] if dicom else []  # beside other things
-    cases += [_tolerant_file(file, channels) for file in pictures]
+    beside = {entry: channels if not by_file or entry.name in by_file else None for entry in (folder, *pictures)}
+    cases += [_tolerant_series(folder, beside[folder], series, case_id)] if dicom else []  # beside other things
+    cases += [_tolerant_file(file, beside[file]) for file in pictures]
     study = _modality_folders(folders)
     if study and not cases:
-        return [_case([str(path) for path in study.values()], list(study), case_id)]
+        return [_files_case(agreed(study, channels, folder), case_id)]
     for inner in folders:
         try:
             cases += _from_folder(inner, channels, series, inner.name, left_out)
@@ -322,18 +292,15 @@ def _modality_folders(folders: list[Path]) -> dict[str, Path]:
 def _group(files: list[Path], channels: str | Sequence[str] | None, folder: Path, case_id: str) -> list[dict]:
     """Group volume files into cases by what their names share besides the modality."""
     ordered, by_file = channel_names(channels)
-    absent = set(by_file) - {file.name for file in files}
-    if absent:
-        raise ValueError(f"{folder} has no {', '.join(sorted(absent))}; it has {', '.join(f.name for f in files)}.")
     if by_file:
-        chosen = [file for file in files if file.name in by_file]
-        return [_case([str(file) for file in chosen], [by_file[file.name] for file in chosen], case_id)]
+        chosen = {by_file[file.name]: file for file in files if file.name in by_file}
+        return [_files_case(chosen, case_id)] if chosen else []
     if len(files) == 1 and ordered:
         return [_from_file(files[0], ordered, None)]
     groups = group_files(files, folder)
     if not groups:  # each file is a case of its own
         return [_tolerant_file(file, ordered) for file in files]
-    return [_files_case(group, name or case_id) for name, group in groups]
+    return [_files_case(agreed(group, ordered, folder), name or case_id) for name, group in groups]
 
 
 def _files_case(group: dict[str, Path], case_id: str) -> dict:

@@ -149,6 +149,43 @@ def test_a_4d_file_needs_names_and_does_not_guess_their_order(tmp_path):
     assert case["channels"] == ["FLAIR", "T1", "T1c", "T2"] and case["image"] == str(file)
 
 
+def test_more_names_than_channels_are_refused(tmp_path):
+    file = volume(tmp_path / "case" / "scan.nii.gz")
+    dicom(tmp_path / "study", "1.2.5", "AX FLAIR")
+    for source in (file, file.parent, tmp_path / "study"):
+        with pytest.raises(
+            ValueError, match="holds one channel and 2 names were given \\(FLAIR, T1\\).*--channels FLAIR"
+        ):
+            find_cases(source, channels="FLAIR,T1")
+    with pytest.raises(ValueError, match="must name scan.nii.gz, which is read, got other.nii.gz"):
+        find_cases(file, channels="FLAIR=other.nii.gz")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "b.png")
+    pictures = find_cases(tmp_path, channels="T1c,T2")
+    assert [("2 names were given" in case["error"]) for case in pictures if "path" in case] == [True] * 4
+
+
+def test_a_damaged_volume_with_names_for_its_channels_is_left_to_its_loading(tmp_path):
+    file = volume(tmp_path / "case.nii.gz", (8, 8, 4, 2))
+    file.write_bytes(file.read_bytes()[:40])
+    assert find_cases(file, channels="FLAIR,T1")[0]["channels"] == ["FLAIR", "T1"]
+
+
+def test_names_that_contradict_those_of_the_files_are_refused(tmp_path):
+    for name in ("P_flair", "P_t1"):
+        volume(tmp_path / f"{name}.nii.gz")
+    assert len(find_cases(tmp_path, channels="T1,FLAIR")[0]["image"]) == 2
+    for channels in ("FLAIR", "FLAIR,T2", "FLAIR,T1,T2"):
+        with pytest.raises(ValueError, match="must agree .*P_flair.nii.gz: FLAIR, P_t1.nii.gz: T1.*leave it out"):
+            find_cases(tmp_path, channels=channels)
+    for name in ("FLAIR", "T1"):
+        dicom(tmp_path / "series" / name, f"1.2.{len(name)}")
+    assert find_cases(tmp_path / "series", channels="FLAIR,T1")[0]["channels"] == ["FLAIR", "T1"]
+    assert find_cases(tmp_path / "series", channels="T1c=T1")[0]["channels"] == ["T1c"]
+    with pytest.raises(ValueError, match="must agree"):
+        find_cases(tmp_path / "series", channels="FLAIR,T2")
+
+
 @pytest.mark.parametrize("vectors", [True, False], ids=["vectors", "fourth axis"])
 def test_an_nrrd_of_several_channels_needs_names_too(tmp_path, vectors):
     SimpleITK.WriteImage(
