@@ -1,10 +1,14 @@
-"""The DICOM series of a folder, and the choice of one of them."""
+"""The DICOM series of a folder, the choice of one of them, and whether it is MR."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+MR = "MR"
+UNSTATED = ("", "OT", "SC")  # no Modality, "other", and secondary captures: converters write these into MR too
 
 
 @dataclass(frozen=True)
@@ -15,11 +19,13 @@ class Series:
         uid: SeriesInstanceUID (GDCM adds geometry to it where one UID holds several stacks).
         description: SeriesDescription, else the protocol's name, else empty.
         files: its files, sorted by position.
+        modality: Modality, such as ``MR``; empty where it is missing.
     """
 
     uid: str
     description: str
     files: tuple[str, ...]
+    modality: str = ""
 
 
 def is_dicom(path: Path) -> bool:
@@ -51,7 +57,8 @@ def series_in(folder: str | os.PathLike[str]) -> list[Series]:
         except Exception as error:  # pydicom raises many kinds on damaged files
             raise ValueError(f"{files[0]} is not readable DICOM ({error}); copy the series again.") from error
         words = header.get("SeriesDescription") or header.get("ProtocolName") or ""
-        found.append(Series(uid, str(words), tuple(files)))
+        modality = str(header.get("Modality") or "").strip().upper()
+        found.append(Series(uid, str(words), tuple(files), modality))
     if not found:
         raise ValueError(f"{folder} holds no DICOM image series that can be read; copy it again.")
     return found
@@ -83,3 +90,29 @@ def choose_series(folder: str | os.PathLike[str], series: str | None = None) -> 
 
 def _means(wanted: str, series: Series) -> bool:
     return series.uid.lower().endswith(wanted) or wanted in series.description.lower()
+
+
+def mr_caution(series: Series, channels: Sequence[str] = ()) -> str:
+    """Look whether a series is MR.
+
+    Args:
+        series: of a folder.
+        channels: names that the user gave it; one of them takes an image of any Modality.
+
+    Returns:
+        A sentence about a series that may not be MR, for the case's manifest; empty for MR.
+
+    Raises:
+        ValueError: When it is of another Modality and no channel was given; names the file and the remedy.
+    """
+    if series.modality == MR:
+        return ""
+    found = f"Modality {series.modality}" if series.modality else "no Modality"
+    if channels:
+        return f"The DICOM series has {found}; it was read as {', '.join(channels)}, since channels says so"
+    if series.modality in UNSTATED:
+        return f"The DICOM series has {found}, so that it is not known whether it is MR; other images mean nothing here"
+    raise ValueError(
+        f"{series.files[0]} must be of Modality MR, got {series.modality}; leave it out, or if it is MR all the same, "
+        "say its channel, e.g. --channels FLAIR."
+    )

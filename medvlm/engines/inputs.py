@@ -14,7 +14,7 @@ from pathlib import Path
 from medvlm.data.conventions import UNNAMED_CHANNEL, canonical_channel
 from medvlm.data.datalists import SECTIONS, load_datalist, read_datalist
 from medvlm.data.reading import ITK, PICTURE, suffix_of
-from medvlm.engines.dicom_folders import choose_series, is_dicom, series_in
+from medvlm.engines.dicom_folders import choose_series, is_dicom, mr_caution, series_in
 from medvlm.engines.file_groups import group_files
 from medvlm.engines.given_channels import agreed, channel_names, names_for, refuse_absent, refuse_surplus
 from medvlm.engines.modality_names import IMAGES, VOLUMES, modality_of, read_name, tokens_of
@@ -57,8 +57,9 @@ def find_cases(
         output: folder for the results, left out where it lies in ``path``; so are folders of a case's results.
 
     Returns:
-        Cases as in a datalist: ``image`` (absolute), ``channels``, ``case_id``, ``patient_id``, ``source``. A case of
-        a folder of cases that cannot be understood is in the list with ``error`` and without ``image``.
+        Cases as in a datalist: ``image`` (absolute), ``channels``, ``case_id``, ``patient_id``, ``source``, and a
+        ``caution`` about a DICOM series that may not be MR. A case of a folder of cases that cannot be understood is
+        in the list with ``error`` and without ``image``.
 
     Raises:
         FileNotFoundError: When there is nothing at ``path``.
@@ -226,9 +227,10 @@ def _from_dicom(folder: Path, channels: str | Sequence[str] | None, series: str 
     chosen = choose_series(folder, series)
     given = names_for(folder, channels)
     refuse_surplus(folder, given)
+    caution = mr_caution(chosen, given)
     names = given or [_channel_of_series(folder, chosen.description)]
     image = folder if len(series_in(folder)) == 1 else _folder_of_links(chosen.files)
-    return _case(str(image), names, case_id)
+    return _case(str(image), names, case_id) | ({"caution": caution} if caution else {})
 
 
 def _channel_of_series(folder: Path, description: str) -> str:
@@ -269,7 +271,7 @@ def _from_folder(
     cases += [_tolerant_file(file, beside[file]) for file in pictures]
     study = _modality_folders(folders)
     if study and not cases:
-        return [_files_case(agreed(study, channels, folder), case_id)]
+        return [_study_case(agreed(study, channels, folder), channels, case_id)]
     for inner in folders:
         try:
             cases += _from_folder(inner, channels, series, inner.name, left_out)
@@ -287,6 +289,18 @@ def _modality_folders(folders: list[Path]) -> dict[str, Path]:
             return {}
         found[name] = folder
     return found if len(found) > 1 else {}
+
+
+def _study_case(study: dict[str, Path], channels: str | Sequence[str] | None, case_id: str) -> dict:
+    cautions = []
+    for name, folder in study.items():
+        try:
+            inside = series_in(folder)
+        except ValueError:  # loading will say it, if the channel is used at all
+            continue
+        cautions += [mr_caution(series, [name] if channels else []) for series in inside]
+    caution = "\n".join(dict.fromkeys(words for words in cautions if words))
+    return _files_case(study, case_id) | ({"caution": caution} if caution else {})
 
 
 def _group(files: list[Path], channels: str | Sequence[str] | None, folder: Path, case_id: str) -> list[dict]:

@@ -59,7 +59,8 @@ class CaseWriter(CaseFolders):
         seen: what the network is shown here; ``caution`` of the manifest tells where its training was another
             (:func:`medvlm.trained_settings.caution`), and which head was never trained.
         brain_extracted: the network has learnt from extracted brains: the summary and ``caution`` of the manifest tell
-            of a whole head, and whether its brain was extracted on the way (``extracted_ml``).
+            of a whole head, and whether its brain was extracted on the way (``extracted_ml``). They tell the
+            ``caution`` of a case (a DICOM series that may not be MR) in any event.
     """
 
     def __init__(
@@ -190,7 +191,11 @@ class CaseWriter(CaseFolders):
             cam = item["pred_cam"][0]
             energy = energy_inside(cam, torch.zeros_like(cam) if mask is None else mask, brain)
         said = judge(probability, whole, point, self.none_below, outlined=outlined, kind=input_kind(item["native"]))
-        told = [extraction_words(item) if self.brain_extracted else "", untrained_words(self.checkpoint)]
+        told = [
+            case.get("caution", ""),
+            extraction_words(item) if self.brain_extracted else "",
+            untrained_words(self.checkpoint),
+        ]
         said["summary"] = "\n".join(filter(None, [said["summary"], *told]))
         lacking = self._lacking(item)
         if lacking:

@@ -18,7 +18,7 @@ def volume(path: Path, shape=(8, 8, 4)) -> Path:
     return path
 
 
-def dicom(folder: Path, uid: str, description: str = "", count: int = 2) -> None:
+def dicom(folder: Path, uid: str, description: str = "", count: int = 2, modality: str | None = "MR") -> None:
     import pydicom
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
@@ -31,7 +31,9 @@ def dicom(folder: Path, uid: str, description: str = "", count: int = 2) -> None
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
         image.SOPClassUID, image.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-        image.SeriesInstanceUID, image.StudyInstanceUID, image.Modality = uid, "1.2.3", "MR"
+        image.SeriesInstanceUID, image.StudyInstanceUID = uid, "1.2.3"
+        if modality is not None:
+            image.Modality = modality
         if description:
             image.SeriesDescription = description
         image.ImagePositionPatient, image.ImageOrientationPatient = [0, 0, z], [1, 0, 0, 0, 1, 0]
@@ -268,6 +270,30 @@ def test_several_dicom_series_are_listed_and_one_is_chosen(tmp_path):
     assert case["channels"] == ["FLAIR"] and len(list(Path(case["image"]).iterdir())) == 3
     with pytest.raises(ValueError, match="--series t2 means 0"):
         find_cases(tmp_path, series="t2")
+
+
+def test_a_series_that_is_not_mr_is_refused_unless_its_channel_is_given(tmp_path):
+    dicom(tmp_path / "ct", "1.2.5", "HEAD 5.0", modality="CT")
+    with pytest.raises(ValueError, match="1.2.5_0.dcm must be of Modality MR, got CT;.*--channels FLAIR"):
+        find_cases(tmp_path / "ct")
+    (case,) = find_cases(tmp_path / "ct", channels="FLAIR")
+    assert case["channels"] == ["FLAIR"] and "Modality CT; it was read as FLAIR" in case["caution"]
+    dicom(tmp_path / "mr", "1.2.6", "AX FLAIR")
+    cases = {case["case_id"]: case for case in find_cases(tmp_path)}
+    assert "got CT" in cases["ct"]["error"] and "caution" not in cases["mr"] and "error" not in cases["mr"]
+    dicom(tmp_path / "study" / "FLAIR", "1.2.7")
+    dicom(tmp_path / "study" / "T1", "1.2.8", modality="CT")
+    with pytest.raises(ValueError, match="1.2.8_0.dcm must be of Modality MR, got CT"):
+        find_cases(tmp_path / "study")
+    (case,) = find_cases(tmp_path / "study", channels="FLAIR,T1")
+    assert "read as T1" in case["caution"] and "FLAIR" not in case["caution"]
+
+
+@pytest.mark.parametrize(("modality", "words"), [("OT", "Modality OT"), (None, "no Modality")])
+def test_a_series_that_does_not_say_what_it_is_is_read_with_a_caution(tmp_path, modality, words):
+    dicom(tmp_path / "a", "1.2.5", "AX FLAIR", modality=modality)
+    (case,) = find_cases(tmp_path / "a")
+    assert case["channels"] == ["FLAIR"] and f"{words}, so that it is not known" in case["caution"]
 
 
 def test_folders_of_series_named_after_modalities_are_one_study(tmp_path):

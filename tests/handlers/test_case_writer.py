@@ -355,3 +355,13 @@ def test_a_whole_head_is_cautioned_about_where_brains_are_expected(writer, tmp_p
 def test_a_bound_that_is_no_probability_is_refused_before_any_case(value):
     with pytest.raises(ValueError, match=r"none_below is a probability and must lie in \[0, 1\], got"):
         Verdictd(none_below=value)
+
+
+def test_what_the_reading_of_a_case_cautions_about_is_told(writer, tmp_path):
+    make = writer(brain_extracted=True)
+    make.cases["c1"]["caution"] = "No Modality"
+    folder = make.write(item() | {"whole_head": True, "extracted_ml": 0.0})
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    first, second = manifest["caution"].split("\n")
+    assert first == "No Modality" and second.startswith("Not brain-extracted")
+    assert manifest["caution"] in manifest["summary"]
