@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -81,12 +82,32 @@ class CaseFolders(ABC):
             self.write({**batch, **output})
 
     def done(self, case: Mapping[str, Any]) -> bool:
-        """Whether a case is there already, from the same input, weights and settings; ``TolerantDataset`` asks."""
-        manifest = self.manifest_of(case["case_id"]) if self.resume else None
-        if manifest is None or manifest.get("signature") != self.signature(case):
+        """Whether a case is there already, from the same input, weights and settings; ``TolerantDataset`` asks.
+
+        Raises:
+            ValueError: When results of another input would be replaced; names both inputs and the remedy.
+        """
+        manifest = self.manifest_of(case["case_id"])
+        if manifest is not None:
+            self._refuse_another_input(case, manifest)
+        if not self.resume or manifest is None or manifest.get("signature") != self.signature(case):
             return False
         folder = self.output_dir / case["case_id"]
         return all((folder / name).is_file() for name in manifest["files"])
+
+    def _refuse_another_input(self, case: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+        """Refuse a case of the same name whose files are none of those that the results were made from."""
+        files, stored = self.files_of(case), manifest.get("inputs") or []
+        paths = {os.path.realpath(entry["file"]) for entry in stored}
+        if not paths or not all(map(os.path.exists, files)) or paths & {os.path.realpath(file) for file in files}:
+            return  # what is not there is said by its loading
+        if {entry["sha256"] for entry in stored} & set(self.hashes_of(case)):
+            return  # moved or copied
+        raise ValueError(
+            f"{self.output_dir / case['case_id']} must hold results of {files[0]}, it holds those of "
+            f"{stored[0]['file']}, another input of the same name, which would be lost; choose another --output, or "
+            "delete that folder."
+        )
 
     def finish(self, failures: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Write ``summary.csv`` and ``failed.json``.

@@ -145,6 +145,22 @@ def test_results_inside_the_input_are_not_predicted_again(bundle, tmp_path):
         assert set(report.done) == {tmp_path.name} and not report.failures
 
 
+def test_results_of_another_patient_are_not_replaced(bundle, tmp_path):
+    first, other = save(tmp_path / "A" / "scan_flair.nii.gz"), save(tmp_path / "B" / "scan_flair.nii.gz", brain() * 2)
+    out, fast = tmp_path / "out", {**SMALL, "mc_samples": 0, "tta": False, "cam": False}
+    predict(str(bundle), str(first), str(out), **fast)
+    before = (out / "scan_flair" / "manifest.json").read_bytes()
+    for resume in (True, False):
+        report = predict(str(bundle), str(other), str(out), resume=resume, **fast)
+        (failure,) = report.failures
+        assert all(words in failure.message for words in (str(first), str(other), "choose another --output"))
+        assert (out / "scan_flair" / "manifest.json").read_bytes() == before and report.status == 1
+    again = predict(str(bundle), str(first), str(out), **fast, mask_threshold=0.4)
+    assert set(again.done) == {"scan_flair"} and not again.kept, "other settings replace"
+    copied = Path(shutil.copytree(tmp_path / "A", tmp_path / "C")) / first.name
+    assert predict(str(bundle), str(copied), str(out), **fast, mask_threshold=0.4).kept == ["scan_flair"]
+
+
 def test_a_full_disk_in_one_case_leaves_the_others_done(bundle, tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         save(tmp_path / "in" / name / "flair.nii.gz")
