@@ -19,6 +19,7 @@ from medvlm.handlers.case_files import input_header, save_nifti, sha256_of, whol
 from medvlm.handlers.case_folders import CaseFolders, json_text, versions
 from medvlm.handlers.input_kind import input_kind
 from medvlm.handlers.mask_gate import gate_words
+from medvlm.handlers.squeezed_pixels import squeezed_words
 from medvlm.handlers.verdict import judge, read_operating_point
 from medvlm.handlers.whole_heads import extraction_words
 from medvlm.metrics.activation_energy import energy_inside
@@ -61,6 +62,8 @@ class CaseWriter(CaseFolders):
         brain_extracted: the network has learnt from extracted brains: the summary and ``caution`` of the manifest tell
             of a whole head, and whether its brain was extracted on the way (``extracted_ml``). They tell the
             ``caution`` of a case (a DICOM series that may not be MR) in any event.
+        square_pixels: the network takes pixels of the axial plane for square, since nothing resamples them: the
+            summary and ``caution`` tell of a volume whose sides there differ by more than 1.5 times.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class CaseWriter(CaseFolders):
         threshold_settings: Mapping[str, Any] | None = None,
         brain_extracted: bool = False,
         seen: Mapping[str, Any] | None = None,
+        square_pixels: bool = False,
     ) -> None:
         super().__init__(output_dir, cases, "image", resume)
         self.regions = list(regions)
@@ -90,6 +94,7 @@ class CaseWriter(CaseFolders):
         self.mask_threshold = mask_threshold
         self.overlay = overlay
         self.brain_extracted, self.seen = brain_extracted, seen
+        self.square_pixels = square_pixels
         self._checkpoint_hash: str | None = None
 
     def write(self, item: Mapping[str, Any]) -> Path:
@@ -194,6 +199,7 @@ class CaseWriter(CaseFolders):
         told = [
             case.get("caution", ""),
             extraction_words(item) if self.brain_extracted else "",
+            squeezed_words(affine) if self.square_pixels and not picture else "",
             untrained_words(self.checkpoint),
         ]
         said["summary"] = "\n".join(filter(None, [said["summary"], *told]))

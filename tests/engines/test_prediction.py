@@ -161,6 +161,16 @@ def test_results_of_another_patient_are_not_replaced(bundle, tmp_path):
     assert predict(str(bundle), str(copied), str(out), **fast, mask_threshold=0.4).kept == ["scan_flair"]
 
 
+def test_a_sagittal_series_is_cautioned_about_in_2d_alone(bundle, tmp_path):
+    image = nibabel.Nifti1Image(brain((10, 48, 40)), np.diag([6.0, 1, 1, 1]))
+    nibabel.save(image, tmp_path / "sag_flair.nii.gz")
+    fast = {**SMALL, "mc_samples": 0, "tta": False, "cam": False, "overlay": False}
+    (manifest,) = predict(str(bundle), str(tmp_path / "sag_flair.nii.gz"), str(tmp_path / "out"), **fast).done.values()
+    assert "6 mm left to right and 1 mm front to back" in manifest["caution"]
+    assert manifest["caution"] in manifest["summary"]
+    assert ConfigParser.load_config_file(bundle / "configs" / "inference_3d.json")["writer::square_pixels"] is False
+
+
 def test_a_full_disk_in_one_case_leaves_the_others_done(bundle, tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         save(tmp_path / "in" / name / "flair.nii.gz")

@@ -365,3 +365,14 @@ def test_what_the_reading_of_a_case_cautions_about_is_told(writer, tmp_path):
     first, second = manifest["caution"].split("\n")
     assert first == "No Modality" and second.startswith("Not brain-extracted")
     assert manifest["caution"] in manifest["summary"]
+
+
+def test_unequal_pixels_are_cautioned_about_where_the_network_takes_them_for_square(writer, tmp_path):
+    def caution(name, **settings):
+        folder = writer(output_dir=tmp_path / name, **settings).write(item())
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["caution"] in manifest["summary"]
+        return manifest["caution"]
+
+    assert caution("a", square_pixels=True).startswith("Voxels of 1 mm left to right and 2 mm front to back")
+    assert caution("b") == ""
