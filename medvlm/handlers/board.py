@@ -203,14 +203,8 @@ class EpochProgress:
         self._close()
         scores = [f" {name} {value:.3f}" for name, value in metrics_of_epoch(self.evaluator, engine).items()]
         mean = sum(self._losses) / max(1, len(self._losses))
-        logger.info(
-            "%s epoch %d/%d: loss %.4f%s",
-            self.title,
-            engine.state.epoch,
-            engine.state.max_epochs,
-            mean,
-            "".join(scores),
-        )
+        logger.info("%s epoch %d/%d: loss %.4f%s", self.title, engine.state.epoch, engine.state.max_epochs, mean,
+                    "".join(scores))
 
     def stop_and_raise(self, engine: Engine, error: Exception) -> None:
         """Close the bar before the error's words."""
