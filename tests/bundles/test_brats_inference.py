@@ -340,11 +340,11 @@ def test_the_3d_overlay_takes_four_channels_and_does_without_one(trained, kinds,
 def test_weights_of_an_earlier_stage_do_not_borrow_the_threshold(trained, kinds, tmp_path):
     report = predict(
         str(trained), str(kinds["nifti"][0]), str(tmp_path / "out"),
-        checkpoint=str(trained / "models" / "stage_1.pt"), **BARE,
+        checkpoint=str(trained / "models" / "stage_2.pt"), **BARE,
     )  # fmt: skip
     (manifest,) = report.done.values()
     assert manifest["threshold"] == 0.5 and not manifest["calibrated"]
-    assert manifest["checkpoint"]["file"] == "stage_1.pt" and "not calibrated" in manifest["summary"]
+    assert manifest["checkpoint"]["file"] == "stage_2.pt" and "not calibrated" in manifest["summary"]
 
 
 @pytest.mark.parametrize(("none_below", "shown"), [(0.0, True), (1.0, False)])
