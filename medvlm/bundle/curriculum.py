@@ -218,6 +218,13 @@ class _Stage:
         found = sha256_of(self.weights) if known and self.weights.is_file() else known
         return "" if found == known else f"SHA-256 {found:.12}..., recorded {known:.12}..."
 
+    def left_by_another(self) -> bool:
+        """Whether another training of this folder left the weights, in a file of the same name."""
+        from medvlm.handlers.case_files import sha256_of
+
+        own = {entry.get("sha256") for entry in self.records().values() if entry.get("weights") == self.weights.name}
+        return self.weights.is_file() and sha256_of(self.weights) in own
+
     @property
     def unfinished(self) -> bool:
         """Whether a run of this stage was interrupted, so that the weights may be its best so far."""
@@ -239,7 +246,7 @@ def _parser(root: Path, configs: Sequence[Path], dataset_dir: str, overrides: di
 def _refuse_foreign_weights(stage: _Stage) -> None:
     """Neither keep nor overwrite weights that a finished stage did not leave; a record without a hash says nothing."""
     changed = "" if stage.unfinished else stage.changed()
-    if changed:
+    if changed and not stage.left_by_another():
         raise FileExistsError(
             f"{stage.weights} is not the file that stage {stage.name!r} left ({changed}), so that it is neither kept "
             "nor overwritten; move it away to have the stage run again, put the stage's own file back, or overwrite "
@@ -257,6 +264,9 @@ def _run_stage(root: Path, configs: Sequence[Path], dataset_dir: str, again: boo
         logger.info("stage %s has run with this configuration and data: %s is kept", stage.name, stage.weights)
         return stage.weights
     logger.info("stage %s starts", stage.name)
+    record = stage.records()
+    if record.pop(stage.name, None):  # of weights that this run replaces, should it be killed before its own record
+        write_text_atomically(json.dumps(record, indent=2) + "\n", stage.folder / RECORD)
     start = time.perf_counter()
     _run(root, configs, dataset_dir, ({"resume": False} if again else {}) | overrides)
     if not stage.weights.is_file():

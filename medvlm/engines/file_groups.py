@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medvlm.data.conventions import UNNAMED_CHANNEL
-from medvlm.engines.modality_names import NameReading, read_name
+from medvlm.engines.modality_names import CONTRAST_TOKENS, TOKENS, NameReading, read_name, tokens_of
 
 
 def group_files(files: Sequence[Path], folder: Path) -> list[tuple[str, dict[str, Path]]]:
@@ -32,6 +32,8 @@ def group_files(files: Sequence[Path], folder: Path) -> list[tuple[str, dict[str
         return []
     understood = "; ".join(f"{file.name}: {name.words}" for file, name in read)
     remedy = f'--channels "FLAIR={files[0].name},..." says which file is which.'
+    if _doubtful(read):
+        raise ValueError(f"{folder} holds files whose modality is not clear ({understood}); {remedy}")
     if len(known) == len(read) == len({name.channel for name in known}):  # one file a modality: one case
         _refuse_strangers(read, folder)
         return [("", {name.channel: file for file, name in read})]
@@ -48,6 +50,14 @@ def group_files(files: Sequence[Path], folder: Path) -> list[tuple[str, dict[str
             raise ValueError(f"{folder} holds two files for {channel} of one case ({understood}); {remedy}")
         group[channel] = file
     return list(groups.items())
+
+
+def _doubtful(read: Sequence[tuple[Path, NameReading]]) -> bool:
+    """Whether a T1 counts as T1c by a word that a T2 or FLAIR has too: a patient's or a session's, not an agent's."""
+    shared = {word for _, name in read if name.channel in ("T2", "FLAIR") for word in name.rest.split("_")}
+    shared &= CONTRAST_TOKENS
+    words = [set(tokens_of(file.name)) for file, name in read if name.channel == "T1c"]
+    return any(shared & own and any(TOKENS.get(word) == "T1" for word in own) for own in words)
 
 
 def _refuse_strangers(read: Sequence[tuple[Path, NameReading]], folder: Path) -> None:

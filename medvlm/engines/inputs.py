@@ -73,6 +73,8 @@ def find_cases(
     if root.is_file():
         return [_from_file(root, channels, series)]
     left_out = Path(output).expanduser().resolve() if output is not None else None
+    if left_out and root.resolve() in left_out.parents and left_out.is_dir() and any(map(is_image, left_out.iterdir())):
+        raise ValueError(f"{left_out}, the folder of the results, holds images of the input; choose another --output.")
     cases = [] if is_results_folder(root) else _unique(_from_folder(root, channels, series, root.name, left_out))
     if not cases:
         raise ValueError(

@@ -21,17 +21,18 @@ WITHOUT_CONTRAST = {"pre", "t1pre", "precontrast", "noncontrast", "unenhanced", 
 NEGATIONS = {"no", "non", "not", "without", "wo", "ohne", "before", "vor", "pre", "t1pre"}
 OTHER_EVENTS = {  # "post op" is no contrast agent
     "op", "operative", "operation", "surgery", "surgical", "resection", "biopsy", "treatment", "therapy", "rt",
-    "radiotherapy", "chemo", "tx", "processed", "processing", "proc",
+    "radiotherapy", "radiation", "chemo", "chemotherapy", "chemoradiation", "chemoradiotherapy", "craniotomy", "tx",
+    "processed", "processing", "proc",
 }  # fmt: skip
 TOWARDS = {"to", "in", "into", "onto"}
 REGISTERED = {*TOWARDS, "on", "reg", "registered", "coreg", "coregistered", "aligned", "warped"}
 NOT_WHOSE = {  # how an image was taken or worked on: the files of one patient may differ in it
-    "bet", "hdbet", "brain", "skull", "skullstripped", "stripped", "defaced", "reg", "registered", "coreg",
-    "coregistered", "aligned", "resampled", "iso", "1mm", "mni", "mni152", "sri24", "n4", "bias", "corrected", "norm",
-    "normalized", "normalised", "denoised", "ax", "axial", "tra", "transverse", "sag", "sagittal", "cor", "coronal",
-    "2d", "3d", "se", "tse", "fse", "tfe", "ffe", "gre", "mprage", "mpr", "spgr", "fspgr", "bravo", "cube", "vibe",
-    "space", "spc", "tirm", "dark", "fluid", "blade", "propeller", "fatsat", "mr", "mri", "image", "img", "scan",
-    "volume", *(CONTRAST_TOKENS - {"post"}),
+    "bet", "hdbet", "brain", "skull", "skullstripped", "stripped", "unstripped", "defaced", "reg", "registered",
+    "coreg", "coregistered", "aligned", "resampled", "iso", "1mm", "mni", "mni152", "sri24", "n4", "bias", "corrected",
+    "norm", "normalized", "normalised", "denoised", "ax", "axial", "tra", "transverse", "sag", "sagittal", "cor",
+    "coronal", "2d", "3d", "se", "tse", "fse", "tfe", "ffe", "gre", "mprage", "mpr", "spgr", "fspgr", "bravo", "cube",
+    "vibe", "space", "spc", "tirm", "dark", "fluid", "blade", "propeller", "fatsat", "mr", "mri", "image", "img",
+    "scan", "volume", *(CONTRAST_TOKENS - {"post"}),
 }  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def read_name(name: str) -> NameReading:
     Args:
         name: a file's or folder's name, e.g. ``BraTS20_001_t1ce.nii.gz``, or a DICOM series' description.
     """
-    tokens = tokens_of(re.sub(r"\+\s*c(?![0-9a-z])|(?<![0-9a-z])c\s*\+", " contrast ", name.lower()))
+    tokens = tokens_of(re.sub(r"\+\s*c(?![0-9a-z])|(?<![0-9a-z])c\s*\+", " contrast ", _spelt_out(name.lower())))
     hits = [index for index, token in enumerate(tokens) if token in TOKENS]
     found = list(dict.fromkeys(TOKENS[tokens[index]] for index in hits))
     used, idle = set(hits), NOT_WHOSE
@@ -91,6 +92,12 @@ def read_name(name: str) -> NameReading:
         found.append(f"something in the space of {found[0]}")
     rest = [token for index, token in enumerate(tokens) if index not in used]
     return NameReading(tuple(found), "_".join(rest), "_".join(token for token in rest if token not in idle))
+
+
+def _spelt_out(name: str) -> str:
+    """Without the entity ``space-T1w`` of BIDS, which names the grid and not the image; ``C-`` as a word."""
+    name = re.sub(r"(?<=[\s_])c\s?-(?=$|[\s_.])", " native ", name)
+    return re.sub(r"(?<![0-9a-z])space-[0-9a-z]+", " ", name)
 
 
 def _contrast(tokens: list[str], t1: int) -> tuple[set[int], bool]:

@@ -88,12 +88,23 @@ class CaseFolders(ABC):
             ValueError: When results of another input would be replaced; names both inputs and the remedy.
         """
         manifest = self.manifest_of(case["case_id"])
-        if manifest is not None:
+        if manifest is None:
+            self._refuse_other_files(case["case_id"])
+        else:
             self._refuse_another_input(case, manifest)
         if not self.resume or manifest is None or manifest.get("signature") != self.signature(case):
             return False
         folder = self.output_dir / case["case_id"]
         return all((folder / name).is_file() for name in manifest["files"])
+
+    def _refuse_other_files(self, case_id: str) -> None:
+        """Refuse to replace a folder that no prediction wrote, such as the input's own."""
+        folder = self.output_dir / case_id
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
+            raise ValueError(
+                f"{folder} must be absent or hold earlier results, and holds other files, which would be lost; choose "
+                "another --output."
+            )
 
     def _refuse_another_input(self, case: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Refuse a case of the same name whose files are none of those that the results were made from."""

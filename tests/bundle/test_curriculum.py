@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -145,6 +146,30 @@ def test_an_interrupted_stage_and_a_record_without_a_hash_are_no_foreign_weights
     (models / curriculum.RECORD).write_text(json.dumps(record), encoding="utf-8")
     (models / "model.pt").write_bytes(b"foreign")
     assert train(seed=5) == []
+
+
+def test_weights_that_another_training_of_the_folder_left_are_trained_again(finished):
+    train, models = finished
+    record = json.loads((models / curriculum.RECORD).read_text(encoding="utf-8"))
+    (models / "model.pt").write_bytes(b"of another overlay")
+    digest = hashlib.sha256(b"of another overlay").hexdigest()
+    record["another"] = {"weights": "model.pt", "sha256": digest, "fingerprint": "", "seconds": 1}
+    (models / curriculum.RECORD).write_text(json.dumps(record), encoding="utf-8")
+    assert train() == ["model.pt"], "neither refused nor taken for the stage's own"
+
+
+def test_a_run_killed_before_its_record_is_run_again(finished, monkeypatch):
+    train, models = finished
+
+    def killed(root, configs, *rest):
+        (models / "stage_1.pt").write_bytes(b"trained, then killed")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(curriculum, "_run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(seed=7)
+    assert len(train(seed=7)) == 4
 
 
 def test_an_override_inside_nothing_is_refused_with_the_place_that_is_meant(tmp_path, log):

@@ -106,6 +106,15 @@ def weights_with_heads(trained: Path, folder: Path, heads: list[str]) -> str:
     return str(folder / "alone.pt")
 
 
+def test_an_evaluation_does_not_score_a_head_that_was_never_trained(trained, phantoms, tmp_path):
+    weights = weights_with_heads(trained, tmp_path, ["mask"])
+    quick = {"bootstrap_repeats": 20, "progress": False, "output_dir": str(tmp_path / "eval"), "weights": weights}
+    evaluate(str(trained), str(phantoms), **quick)
+    told = json.loads((tmp_path / "eval" / "evaluation.json").read_text(encoding="utf-8"))
+    assert told["segmentation"]["overall"]["WT"]
+    assert told["classification"]["overall"]["note"] == "the class head is off"
+
+
 def test_a_mask_head_that_was_never_trained_outlines_nothing(trained, scan, tmp_path):
     weights = {"checkpoint": weights_with_heads(trained, tmp_path, ["tumour"])}
     (told,) = predict(str(trained), str(scan), str(tmp_path / "out"), progress=False, **weights).done.values()

@@ -32,6 +32,19 @@ def test_names_of_different_patients_are_refused_where_each_modality_is_there_on
         grouped(*names)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("gd_012_flair", "gd_012_t1", "gd_012_t1ce", "gd_012_t2"), ("p1_post_1_flair", "p1_post_1_t1", "p1_post_1_t1c"),
+        ("p1_pre_t1", "p1_pre_flair", "p1_post_t1", "p1_post_flair"),
+    ],
+    ids=lambda names: names[0],
+)  # fmt: skip
+def test_a_word_of_contrast_that_a_flair_has_too_is_refused(names):
+    with pytest.raises(ValueError, match="modality is not clear.*--channels"):
+        grouped(*names)
+
+
 def test_a_modality_that_is_there_twice_tells_the_patients_apart():
     found = grouped("anna_flair", "bert_flair", "bert_t1_bet", "carl_t2")
     assert found == [("anna", ["FLAIR"]), ("bert", ["FLAIR", "T1"]), ("carl", ["T2"])]

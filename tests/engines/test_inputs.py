@@ -246,6 +246,13 @@ def test_results_of_earlier_predictions_and_the_output_folder_are_no_input(tmp_p
             find_cases(folder)
 
 
+def test_an_output_among_the_cases_is_refused(tmp_path):
+    for name in ("one", "two"):
+        volume(tmp_path / name / f"{name}_flair.nii.gz")
+    with pytest.raises(ValueError, match="one, the folder of the results, holds images of the input"):
+        find_cases(tmp_path, output=tmp_path / "one")
+
+
 def test_cases_of_one_name_get_different_ids(tmp_path):
     for folder in ("s1", "s2"):
         (tmp_path / folder).mkdir()

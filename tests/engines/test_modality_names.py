@@ -13,7 +13,9 @@ from medvlm.engines.modality_names import modality_of, read_name
         ("post op T1 SE GD", "T1c"), ("T1 with contrast", "T1c"), ("T1 PRE CONTRAST", "T1"), ("t1_pre.nii.gz", "T1"),
         ("T1 without iv contrast", "T1"), ("T1 w/o contrast", "T1"), ("p_postop_t1.nii.gz", "T1"),
         ("p_post_op_t1.nii.gz", "T1"), ("concept_t1.nii.gz", "T1"), ("case_c_t1.nii.gz", "T1"),
-        ("T2 TSE FLAIR FS", "FLAIR"), ("FLAIR post gd", "FLAIR"),
+        ("T2 TSE FLAIR FS", "FLAIR"), ("FLAIR post gd", "FLAIR"), ("T1 AX POST CHEMORADIATION", "T1"),
+        ("post_craniotomy_axial_t1.nii.gz", "T1"), ("AX T1 C-", "T1"), ("sub-01_space-T1w_FLAIR.nii.gz", "FLAIR"),
+        ("sub-01_space-T1w_T2w.nii.gz", "T2"),
     ],
 )  # fmt: skip
 def test_words_of_a_contrast_agent_count_wherever_they_stand_and_other_words_do_not(name, channel):

@@ -161,6 +161,17 @@ def test_results_of_another_patient_are_not_replaced(bundle, tmp_path):
     assert predict(str(bundle), str(copied), str(out), **fast, mask_threshold=0.4).kept == ["scan_flair"]
 
 
+def test_an_output_that_is_the_input_loses_nothing(bundle, tmp_path):
+    scans = [save(tmp_path / name / f"{name}_flair.nii.gz") for name in ("one", "two")]
+    before = [scan.read_bytes() for scan in scans]
+    report = predict(
+        str(bundle), str(tmp_path), str(tmp_path), **{**SMALL, "mc_samples": 0, "tta": False, "cam": False}
+    )
+    assert len(report.failures) == 2
+    assert all("holds other files, which would be lost" in failure.message for failure in report.failures)
+    assert [scan.read_bytes() for scan in scans] == before
+
+
 def test_a_sagittal_series_is_cautioned_about_in_2d_alone(bundle, tmp_path):
     image = nibabel.Nifti1Image(brain((10, 48, 40)), np.diag([6.0, 1, 1, 1]))
     nibabel.save(image, tmp_path / "sag_flair.nii.gz")
