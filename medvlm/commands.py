@@ -113,9 +113,8 @@ def check_values(signature: inspect.Signature, given: Mapping[str, Any]) -> None
         if wanted is None or kinds - {wanted, "None"} or (value is None and "None" in kinds):
             continue
         types, words = _VALUES[wanted]
-        if not isinstance(value, types) or (wanted != "bool" and isinstance(value, bool)):
-            raise ValueError(f"--{name} takes {words}, got {value!r}.")
-        if wanted == "bool" and value not in (0, 1):
+        wrong = value not in (0, 1) if wanted == "bool" else isinstance(value, bool)
+        if wrong or not isinstance(value, types):
             raise ValueError(f"--{name} takes {words}, got {value!r}.")
 
 

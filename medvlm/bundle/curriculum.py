@@ -210,6 +210,12 @@ class _Stage:
         file = self.folder / RECORD
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
+    def record(self, entry: dict[str, Any] | None) -> None:
+        """Write what is recorded of this stage beside the others; None takes it out."""
+        others = {name: own for name, own in self.records().items() if name != self.name}
+        text = json.dumps(others | ({self.name: entry} if entry else {}), indent=2)
+        write_text_atomically(text + "\n", self.folder / RECORD)
+
     def changed(self) -> str:
         """Say how the weights differ from those recorded; empty where they agree, or a record without a hash is old."""
         from medvlm.handlers.case_files import sha256_of
@@ -264,9 +270,8 @@ def _run_stage(root: Path, configs: Sequence[Path], dataset_dir: str, again: boo
         logger.info("stage %s has run with this configuration and data: %s is kept", stage.name, stage.weights)
         return stage.weights
     logger.info("stage %s starts", stage.name)
-    record = stage.records()
-    if record.pop(stage.name, None):  # of weights that this run replaces, should it be killed before its own record
-        write_text_atomically(json.dumps(record, indent=2) + "\n", stage.folder / RECORD)
+    if stage.name in stage.records():
+        stage.record(None)  # of weights that this run replaces, should it be killed before its own record
     start = time.perf_counter()
     _run(root, configs, dataset_dir, ({"resume": False} if again else {}) | overrides)
     if not stage.weights.is_file():
@@ -274,14 +279,14 @@ def _run_stage(root: Path, configs: Sequence[Path], dataset_dir: str, again: boo
             f"stage {stage.name!r} ended without the weights {stage.weights}: nothing was trained or kept; see the log "
             "above, and keep a TrainingCheckpoint among the train handlers."
         )
-    record = stage.records()
-    record[stage.name] = {
-        "fingerprint": _fingerprint(configs, stage.datalist, overrides, stage.folder),
-        "weights": stage.weights.name,
-        "sha256": sha256_of(stage.weights),
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    write_text_atomically(json.dumps(record, indent=2) + "\n", stage.folder / RECORD)
+    stage.record(
+        {
+            "fingerprint": _fingerprint(configs, stage.datalist, overrides, stage.folder),
+            "weights": stage.weights.name,
+            "sha256": sha256_of(stage.weights),
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+    )
     return stage.weights
 
 

@@ -214,15 +214,16 @@ def cases_with_channels(cases: Sequence[dict], channels: Sequence[str]) -> list[
     Raises:
         ValueError: where none is left.
     """
-    kept = [case for case in cases if "channels" not in case or set(case["channels"]) & set(channels)]
+    kept, others = [], []
+    for case in cases:
+        (kept if "channels" not in case or set(case["channels"]) & set(channels) else others).append(case)
     if cases and not kept:
         there = sorted({str(name) for case in cases for name in case["channels"]})
         raise ValueError(
             f"none of {len(cases)} cases has any of the channels {list(channels)}, theirs are {there}; use volumes of "
             "named modalities, or say in the datalist what the channels are (prepare --channels)."
         )
-    kept_ids = {id(case) for case in kept}
-    counts = Counter(str(case.get("source", "unknown")) for case in cases if id(case) not in kept_ids)
+    counts = Counter(str(case.get("source", "unknown")) for case in others)
     if counts:
         told = ", ".join(f"{source} {count}" for source, count in sorted(counts.items()))
         some = f"{counts.total()} of {len(cases)} cases"

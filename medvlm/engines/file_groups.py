@@ -32,16 +32,11 @@ def group_files(files: Sequence[Path], folder: Path) -> list[tuple[str, dict[str
         return []
     understood = "; ".join(f"{file.name}: {name.words}" for file, name in read)
     remedy = f'--channels "FLAIR={files[0].name},..." says which file is which.'
-    if _doubtful(read):
+    if _unclear(read):
         raise ValueError(f"{folder} holds files whose modality is not clear ({understood}); {remedy}")
     if len(known) == len(read) == len({name.channel for name in known}):  # one file a modality: one case
         _refuse_strangers(read, folder)
         return [("", {name.channel: file for file, name in read})]
-    unclear = [set(name.rest.split("_")) for _, name in read if not name.channel]
-    if any(len(name.found) > 1 for _, name in read) or any(
-        set(filter(None, name.rest.split("_"))) <= words for name in known for words in unclear
-    ):
-        raise ValueError(f"{folder} holds files whose modality is not clear ({understood}); {remedy}")
     groups: dict[str, dict[str, Path]] = {}
     for (file, name), key in zip(read, _keys([name for _, name in read]), strict=True):
         group = groups.setdefault(key, {})
@@ -50,6 +45,14 @@ def group_files(files: Sequence[Path], folder: Path) -> list[tuple[str, dict[str
             raise ValueError(f"{folder} holds two files for {channel} of one case ({understood}); {remedy}")
         group[channel] = file
     return list(groups.items())
+
+
+def _unclear(read: Sequence[tuple[Path, NameReading]]) -> bool:
+    """Whether a name may mean several modalities, or none where another file has the same words besides one."""
+    words = [(name, set(filter(None, name.rest.split("_")))) for _, name in read]
+    named, unnamed = ([own for name, own in words if bool(name.channel) is known] for known in (True, False))
+    ambiguous = any(len(name.found) > 1 for name, _ in words)
+    return ambiguous or any(own <= other for own in named for other in unnamed) or _doubtful(read)
 
 
 def _doubtful(read: Sequence[tuple[Path, NameReading]]) -> bool:

@@ -32,6 +32,7 @@ MIN_PART_MM2 = 60.0
 RING_PX = 6
 MIN_CONSPICUITY = 2.0
 CONTRASTS = (1.0, 1.4, 2.0)
+FRAME_PX = 80
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Frame:
     """What of a slice a picture shows, and how large it is.
 
     Args:
-        box: rows and columns, in the slice with 80 pixels of black on each side.
+        box: rows and columns, in the slice with ``FRAME_PX`` of black on each side.
         size: width and height of the picture.
     """
 
@@ -189,7 +190,7 @@ class Frame:
 
     def cut(self, pixels: np.ndarray, resample: Image.Resampling) -> np.ndarray:
         """That part of uint8 rows and columns, resized."""
-        return np.asarray(Image.fromarray(np.pad(pixels, 80)[self.box]).resize(self.size, resample))
+        return np.asarray(Image.fromarray(np.pad(pixels, FRAME_PX)[self.box]).resize(self.size, resample))
 
 
 def frame_of(grey: np.ndarray, rng: np.random.Generator, side_px: tuple[int, int]) -> Frame:
@@ -199,14 +200,13 @@ def frame_of(grey: np.ndarray, rng: np.random.Generator, side_px: tuple[int, int
     margins = rng.integers(-2, 14, size=4)
     if rng.random() < 0.2:
         margins[[1, 3]] += int(rng.integers(20, 60))  # a wide black frame
-    height, width = grey.shape
     box = (
-        slice(80 + top - margins[0], min(80 + bottom + margins[2], height + 160)),
-        slice(80 + left - margins[1], min(80 + right + margins[3], width + 160)),
+        slice(FRAME_PX + top - margins[0], FRAME_PX + bottom + margins[2]),
+        slice(FRAME_PX + left - margins[1], FRAME_PX + right + margins[3]),
     )
-    sides = [part.stop - part.start for part in box]
-    factor = rng.integers(*side_px, endpoint=True) / max(sides)
-    return Frame(box, (max(8, round(sides[1] * factor)), max(8, round(sides[0] * factor))))
+    height, width = np.pad(grey, FRAME_PX)[box].shape
+    factor = rng.integers(*side_px, endpoint=True) / max(height, width)
+    return Frame(box, (max(8, round(width * factor)), max(8, round(height * factor))))
 
 
 def encoded(grey: np.ndarray, rng: np.random.Generator, suffix: str, rgb: bool) -> bytes:
